@@ -1,0 +1,3 @@
+package revocation
+
+type factKeys struct{}
