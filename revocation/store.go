@@ -11,9 +11,9 @@ import (
 // may be called again at any time, concurrently with Append.
 //
 // A store keeps records; it doesn't interpret them. Merging, cancelling and
-// looking up are the List's, so that a store may hand out a record twice or out
-// of order and may keep expired ones for as long as it likes. It must not lose
-// a record before it expires.
+// looking up are the List's, and so is the time: a store may hand out a record
+// twice or out of order and may keep expired ones for as long as it likes. It
+// must not lose a record before it expires, whatever the wall clock does.
 //
 // An implementation is tested with the suite in storetest.
 type Store interface {
@@ -24,10 +24,11 @@ type Store interface {
 	// them again. An error that wraps ErrStoreFailed says that this can't succeed.
 	Append(ctx context.Context, records []Record) error
 
-	// Load calls apply with every record that is in the store and not expired,
-	// in batches, until apply returns an error, which Load returns. A record
-	// that is appended meanwhile may be among them or not. The batch and its
-	// slice are apply's only until it returns; the records' strings may be kept.
+	// Load calls apply with every record that is in the store and wasn't pruned,
+	// expired or not, in batches, until apply returns an error, which Load
+	// returns. A record that is appended meanwhile may be among them or not. The
+	// batch and its slice are apply's only until it returns; the records'
+	// strings may be kept.
 	//
 	// The position returned is one up to which all records were handed out: a
 	// store with a feed continues there without a gap.

@@ -1,0 +1,97 @@
+package revocation
+
+// State is the outcome of a check.
+type State uint8
+
+const (
+	// Active: no record hits the token. That says nothing about whether it is
+	// genuine or expired.
+	Active State = iota
+	// Revoked: a record hits the token.
+	Revoked
+	// Malformed: no record hits the token, but it must not pass, see
+	// Facts.Malformed.
+	Malformed
+)
+
+// String returns the state's name as it stands in metrics and placeholders.
+func (s State) String() string {
+	switch s {
+	case Active:
+		return "active"
+	case Revoked:
+		return "revoked"
+	}
+	return "malformed"
+}
+
+// Verdict is what a check finds out about one presented token.
+type Verdict struct {
+	State State
+
+	// Kind and Shape say which records revoke the token, when it is Revoked.
+	Kind  Kind
+	Shape Shape
+
+	// Facts are the token's. They are shared and must not be changed.
+	Facts *Facts
+}
+
+// Checker checks presented tokens against a list. It remembers the facts of
+// tokens, never a verdict: every check looks at the list as it is then.
+//
+// All methods may be called concurrently.
+type Checker struct {
+	list  *List
+	read  FactsReader
+	cache *cache
+}
+
+// DefaultCacheBytes is a good size for a Checker's cache: some 30,000 tokens.
+const DefaultCacheBytes = 64 << 20
+
+// NewChecker returns a checker that remembers the facts of about cacheBytes
+// worth of tokens. Zero or less means DefaultCacheBytes.
+func NewChecker(list *List, read FactsReader, cacheBytes int64) (*Checker, error) {
+	if cacheBytes <= 0 {
+		cacheBytes = DefaultCacheBytes
+	}
+	cache, err := newCache(cacheBytes)
+	if err != nil {
+		return nil, err
+	}
+	return &Checker{list, read, cache}, nil
+}
+
+// Check says whether the token may pass. A token that a revocation hits is
+// Revoked in every Check that begins after Revoke put it in force, which is
+// before Revoke returned.
+//
+// It does no I/O. For a token whose facts are cached it allocates nothing.
+func (c *Checker) Check(token string) Verdict {
+	facts := c.cache.get(token, c.read)
+	if g := c.list.lookup(facts); g != nil {
+		return Verdict{Revoked, g.kind, g.shape, facts}
+	}
+	if facts.Malformed != nil {
+		return Verdict{State: Malformed, Facts: facts}
+	}
+	return Verdict{State: Active, Facts: facts}
+}
+
+// lookup returns the group of a record that rejects the token, here or in the
+// list that takes over from this one.
+func (l *List) lookup(f *Facts) *group {
+	for ; l != nil; l = l.successor.Load() {
+		if g := l.index.lookup(f, l.clock); g != nil {
+			return g
+		}
+	}
+	return nil
+}
+
+// CacheMisses returns how many checks found no facts in the cache.
+func (c *Checker) CacheMisses() uint64 { return c.cache.misses.Load() }
+
+// Close releases the cache. Checks that come later still give right answers.
+func (c *Checker) Close() { c.cache.close() }

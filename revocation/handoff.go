@@ -1,0 +1,121 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// This file lets one list take over from another when the configuration names a
+// new store. For a while both are in use: requests that came in under the old
+// configuration are checked and revoke with the old list. From the moment that
+// it has a successor, a list looks up there as well and passes on what is
+// revoked, so that neither misses what the other knows.
+
+// heirs are the lists whose successor a list is.
+type heirs struct {
+	mu    sync.Mutex
+	lists []*List
+}
+
+// HandOver makes next the successor of l and copies all live records to it. It
+// returns nil when next has made them durable. When next is closed before l,
+// l is on its own again.
+func (l *List) HandOver(ctx context.Context, next *List) error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return ErrListClosed
+	}
+	next.heirs.mu.Lock()
+	next.heirs.lists = append(next.heirs.lists, l)
+	next.heirs.mu.Unlock()
+	l.successor.Store(next)
+	waiting := slices.Clone(l.queue.waiting)
+	l.mu.Unlock()
+	// Whatever is revoked from here on goes to next as well.
+
+	if err := l.copyTo(ctx, next, waiting); err != nil {
+		return fmt.Errorf("carrying revocations over to the new store: %w", err)
+	}
+	return nil
+}
+
+// copyTo copies what is waiting or stored. Reinstatements go first: next may
+// have the records that they cancel from an earlier time.
+func (l *List) copyTo(ctx context.Context, next *List, waiting []*waiting) error {
+	var failed error
+	err := l.forEach(ctx, waiting, func(r *Record) {
+		if failed != nil || r.Kind != Reinstatement || !l.live(r) {
+			return
+		}
+		places, _, err := next.recordedUnder(ctx, r.Reinstates)
+		if err == nil {
+			err = next.append(ctx, []Record{*r})
+		}
+		if err == nil {
+			err = next.cancel(ctx, r, places)
+		}
+		failed = err
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	var batch []Record
+	flush := func() {
+		if failed == nil && len(batch) > 0 {
+			failed = next.append(ctx, batch)
+		}
+		batch = batch[:0]
+	}
+	err = l.forEach(ctx, waiting, func(r *Record) {
+		if r.Kind == Reinstatement || !l.live(r) {
+			return
+		}
+		if batch = append(batch, *r); len(batch) == maxBatch {
+			flush()
+		}
+	})
+	flush()
+	return errors.Join(err, failed)
+}
+
+// live reports whether a record has neither expired nor been cancelled.
+func (l *List) live(r *Record) bool {
+	l.mu.Lock()
+	_, cancelled := l.cancelled[r.ID]
+	l.mu.Unlock()
+	return !cancelled && makeValue(uint32(r.Expires.Unix()), 0).live(l.clock.seconds())
+}
+
+// append makes records of any revocations effective and waits until they are
+// durable, however long that takes.
+func (l *List) append(ctx context.Context, records []Record) error {
+	w, err := l.enforce(records)
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// release ends l's part in all successions when it closes.
+func (l *List) release() {
+	if next := l.successor.Load(); next != nil {
+		next.heirs.mu.Lock()
+		next.heirs.lists = slices.DeleteFunc(next.heirs.lists, func(o *List) bool { return o == l })
+		next.heirs.mu.Unlock()
+	}
+	l.heirs.mu.Lock()
+	defer l.heirs.mu.Unlock()
+	for _, o := range l.heirs.lists {
+		o.successor.CompareAndSwap(l, nil)
+	}
+	l.heirs.lists = nil
+}

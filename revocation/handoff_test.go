@@ -1,0 +1,107 @@
+package revocation
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+)
+
+func TestHandOverCarriesEverythingThatIsLive(t *testing.T) {
+	oldStore, newStore := new(memoryStore), new(memoryStore)
+	old := openList(t, oldStore)
+	for i := range 250 {
+		revoke(t, old, blockToken(fmt.Sprint(i)))
+	}
+	mistake := blockToken("reinstated")
+	revoke(t, old, mistake)
+	if err := old.Reinstate(t.Context(), Note{}, mistake.ID); err != nil {
+		t.Fatal(err)
+	}
+	oldStore.set(func(s *memoryStore) { s.fail = errBroken })
+	if err := old.Revoke(t.Context(), blockToken("pending")); !errors.Is(err, ErrNotDurable) {
+		t.Fatal(err)
+	}
+	// The new store was in use before, when the mistake wasn't known as one.
+	newStore.records = []Record{mistake}
+	next := openList(t, newStore)
+
+	if err := old.HandOver(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	old.Close()
+	next.Close()
+	c := newChecker(t, openList(t, newStore), plainReader{})
+	for i := range 250 {
+		wantState(t, c, fmt.Sprint(i), Revoked)
+	}
+	wantState(t, c, "pending", Revoked)
+	wantState(t, c, "reinstated", Active)
+}
+
+func TestBothListsKnowEverythingDuringAHandOver(t *testing.T) {
+	oldStore, newStore := new(memoryStore), new(memoryStore)
+	old, next := openList(t, oldStore), openList(t, newStore)
+	byOld, byNext := newChecker(t, old, plainReader{}), newChecker(t, next, plainReader{})
+	const tokens = 2000
+	var wg sync.WaitGroup
+	for i := range tokens {
+		wg.Go(func() {
+			l := old
+			if i%2 == 1 {
+				l = next
+			}
+			token := fmt.Sprint(i)
+			succeeded := old.successor.Load() != nil
+			revoke(t, l, blockToken(token))
+			if l == old || succeeded {
+				wantState(t, byOld, token, Revoked)
+			}
+			if l == next || succeeded {
+				wantState(t, byNext, token, Revoked)
+			}
+		})
+		if i == tokens/4 {
+			wg.Go(func() {
+				if err := old.HandOver(t.Context(), next); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for i := range tokens {
+		wantState(t, byOld, fmt.Sprint(i), Revoked)
+		wantState(t, byNext, fmt.Sprint(i), Revoked)
+	}
+	// A request that came in under the old configuration and revokes late.
+	old.Close()
+	revoke(t, old, blockToken("late"))
+	wantState(t, byOld, "late", Revoked)
+	wantState(t, byNext, "late", Revoked)
+	next.Close()
+	wantState(t, newChecker(t, openList(t, newStore), plainReader{}), "late", Revoked)
+}
+
+func TestAListIsOnItsOwnAgainWhenItsSuccessorIsGone(t *testing.T) {
+	oldStore := new(memoryStore)
+	old, next := openList(t, oldStore), openList(t, new(memoryStore))
+	if err := old.HandOver(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	next.Close() // the reload failed
+	revoke(t, old, blockToken("a"))
+	wantState(t, newChecker(t, old, plainReader{}), "a", Revoked)
+	old.Close()
+	wantState(t, newChecker(t, openList(t, oldStore), plainReader{}), "a", Revoked)
+}
+
+func TestAHandOverThatFailsSaysSo(t *testing.T) {
+	old, next := openList(t, new(memoryStore)), openList(t, &memoryStore{fail: errBroken})
+	revoke(t, old, blockToken("a"))
+	if err := old.HandOver(t.Context(), next); !errors.Is(err, errBroken) {
+		t.Errorf("got %v", err)
+	}
+	next.Close()
+	revoke(t, old, blockToken("b"))
+}

@@ -1,0 +1,300 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of a List.
+var (
+	// ErrNotDurable says that a revocation is enforced on this node but isn't
+	// durable: the store failed or didn't answer in time. The list keeps trying.
+	// Nobody may be told that the revocation succeeded.
+	ErrNotDurable = errors.New("the revocation is enforced here but is not durable yet")
+
+	// ErrListClosed says that the list was closed and took nothing.
+	ErrListClosed = errors.New("the revocation list is closed")
+
+	// ErrTooManyShapes says that a selector's combination of roles would be one
+	// too many for the list.
+	ErrTooManyShapes = fmt.Errorf("records of %d different combinations of claims exist, more are not possible", MaxShapes)
+
+	// ErrTooManyPending is wrapped together with ErrNotDurable when so many
+	// records wait for the store that this one is enforced but won't be retried.
+	ErrTooManyPending = errors.New("too many revocations wait for the store")
+
+	// ErrUnknownRevocation says that no live record has the revocation id.
+	ErrUnknownRevocation = errors.New("no such revocation")
+)
+
+// Options of a List. The zero value has the defaults.
+type Options struct {
+	// Logger receives what an operator should know. Default: none.
+	Logger *slog.Logger
+
+	// CommitTimeout is how long Revoke waits for the store. Default: 5 s.
+	CommitTimeout time.Duration
+
+	// MaxPending is how many records may wait for a store that fails. Default:
+	// 100,000.
+	MaxPending int
+}
+
+const (
+	defaultCommitTimeout = 5 * time.Second
+	defaultMaxPending    = 100_000
+)
+
+// List is the revocation list of a node: a store where records are durable, an
+// index where they are enforced, and what keeps the two together. Revoke puts a
+// record into the index first and then into the store; when the store fails,
+// the record stays enforced and pending until the store has it.
+//
+// All methods may be called concurrently.
+type List struct {
+	store   Store
+	index   *Index
+	clock   *clock
+	logger  *slog.Logger
+	timeout time.Duration
+
+	mu        sync.Mutex
+	queue     *queue          // records that are enforced but not durable
+	cancelled map[ID]uint32   // reinstated revocations and until when
+	watched   map[place]value // keys that are being recomputed, see reinstate.go
+	tally     *tally
+	closed    bool
+
+	reinstating   sync.Mutex    // held by one reinstatement at a time
+	reinstatement atomic.Uint64 // how many there were
+
+	successor atomic.Pointer[List] // see handoff.go
+	heirs     heirs
+
+	stop    context.CancelFunc // ends the list's goroutines
+	running sync.WaitGroup
+}
+
+// Open loads the store's records into a new list. The list owns the store from
+// then on, also when Open fails: it is closed with the list.
+func Open(ctx context.Context, store Store, opts Options) (*List, error) {
+	l := &List{
+		store:     store,
+		clock:     newClock(time.Now()),
+		logger:    opts.Logger,
+		timeout:   opts.CommitTimeout,
+		cancelled: map[ID]uint32{},
+		watched:   map[place]value{},
+	}
+	if l.logger == nil {
+		l.logger = slog.New(slog.DiscardHandler)
+	}
+	if l.timeout == 0 {
+		l.timeout = defaultCommitTimeout
+	}
+	if opts.MaxPending == 0 {
+		opts.MaxPending = defaultMaxPending
+	}
+	l.queue = newQueue(opts.MaxPending)
+	if err := l.load(ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	background, stop := context.WithCancel(context.Background())
+	l.stop = stop
+	l.running.Go(func() { l.write(background) })
+	l.running.Go(func() { l.keepHouse(background) })
+	return l, nil
+}
+
+// load fills the index. A reinstatement may stand behind the records that it
+// cancels, so where there is one the records are read a second time, with
+// everything that was cancelled known.
+func (l *List) load(ctx context.Context) error {
+	for {
+		known := len(l.cancelled)
+		l.index, l.tally = newIndex(), newTally()
+		_, err := l.store.Load(ctx, func(records []Record) error {
+			for i := range records {
+				l.apply(&records[i])
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("loading the revocation store: %w", err)
+		}
+		if len(l.cancelled) == known {
+			return nil
+		}
+	}
+}
+
+// apply puts a record into the index, unless it is cancelled or has expired. A
+// reinstatement is only noted here: Reinstate undoes what it cancels. The
+// caller holds the lock, or is the only one that knows the list.
+func (l *List) apply(r *Record) {
+	now, expires := l.clock.seconds(), uint32(r.Expires.Unix())
+	if !makeValue(expires, 0).live(now) {
+		return
+	}
+	if r.Kind == Reinstatement {
+		for _, id := range r.Reinstates {
+			l.cancelled[id] = max(l.cancelled[id], expires)
+		}
+		return
+	}
+	if _, cancelled := l.cancelled[r.ID]; cancelled {
+		return
+	}
+	e := l.index.entry(r)
+	e.merge(now)
+	if v, watched := l.watched[e.place()]; watched {
+		l.watched[e.place()] = v.merge(e.value)
+	}
+	l.tally.add(r.Actor, expires)
+}
+
+// Revoke makes the records of one revocation effective, blocks and cutoffs with
+// one ID. They are enforced on this node before anything else happens; nil is
+// returned when they are durable as well. From then on, and across a restart,
+// no Check lets a token pass that they hit.
+//
+// An error that wraps ErrNotDurable means that they are enforced but may not
+// survive a restart; the list goes on trying. After ErrInvalidRecord,
+// ErrTooManyShapes and ErrListClosed nothing was done. When ctx ends, Revoke
+// returns, the records are written all the same.
+func (l *List) Revoke(ctx context.Context, records ...Record) error {
+	if err := validateRevocation(records); err != nil {
+		return err
+	}
+	err := l.commit(ctx, records)
+	next := l.successor.Load()
+	if next == nil {
+		return err
+	}
+	if errors.Is(err, ErrListClosed) {
+		return next.Revoke(ctx, records...)
+	}
+	return errors.Join(err, next.Revoke(ctx, records...))
+}
+
+func validateRevocation(records []Record) error {
+	if len(records) == 0 {
+		return fmt.Errorf("%w: a revocation has at least one", ErrInvalidRecord)
+	}
+	for i := range records {
+		r := &records[i]
+		if err := r.Validate(); err != nil {
+			return err
+		}
+		if r.ID != records[0].ID {
+			return fmt.Errorf("%w: the records of one revocation share their id", ErrInvalidRecord)
+		}
+		if r.Kind == Reinstatement {
+			return fmt.Errorf("%w: a reinstatement is not a revocation", ErrInvalidRecord)
+		}
+	}
+	return nil
+}
+
+// commit enforces the records and waits until they are durable.
+func (l *List) commit(ctx context.Context, records []Record) error {
+	w, err := l.enforce(records)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	select {
+	case err := <-w.done:
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrNotDurable, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the store has not answered: %w", ErrNotDurable, ctx.Err())
+	}
+}
+
+// enforce puts the records into the index and into the queue for the store.
+func (l *List) enforce(records []Record) (*waiting, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, ErrListClosed
+	}
+	if err := l.admitShapes(records); err != nil {
+		return nil, err
+	}
+	for i := range records {
+		l.apply(&records[i])
+	}
+	return l.queue.add(records), nil
+}
+
+// admitShapes refuses records that would bring the list to more than MaxShapes
+// shapes, each of which is one more look-up for every token.
+func (l *List) admitShapes(records []Record) error {
+	var fresh []Shape
+	for i := range records {
+		if s := records[i].Selector.Shape(); records[i].Kind != Reinstatement && !l.index.hasShape(s) {
+			fresh = append(fresh, s)
+		}
+	}
+	if len(fresh) > 0 && l.index.shapes()+len(fresh) > MaxShapes {
+		return ErrTooManyShapes
+	}
+	return nil
+}
+
+// Stats are a list's figures at one moment.
+type Stats struct {
+	Keys    []Count // keys in the index by kind and shape
+	Bytes   int64   // memory of the index
+	Pending int     // records that are enforced but not durable
+}
+
+// Stats returns the list's figures.
+func (l *List) Stats() Stats {
+	l.mu.Lock()
+	pending := l.queue.len()
+	l.mu.Unlock()
+	return Stats{Keys: l.index.counts(), Bytes: l.index.bytes(), Pending: pending}
+}
+
+// Live returns how many live records the actor has.
+func (l *List) Live(actor string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tally.live(actor)
+}
+
+// LiveTotal returns how many keys the index holds.
+func (l *List) LiveTotal() int { return l.index.len() }
+
+// Reinstatements returns a number that changes with every reinstatement. Who
+// remembers that something was revoked must forget it when this changes.
+func (l *List) Reinstatements() uint64 { return l.reinstatement.Load() }
+
+// Close writes what is pending, as far as the store takes it, and closes the
+// store. Checks go on with what the list knew.
+func (l *List) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	l.mu.Unlock()
+	l.stop()
+	l.running.Wait()
+	l.release()
+	if n := l.Stats().Pending; n > 0 {
+		l.logger.Error("revocations were never durable and are lost with this process unless another list took them over", "records", n)
+	}
+	return l.store.Close()
+}
