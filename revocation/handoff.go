@@ -20,10 +20,17 @@ type heirs struct {
 	lists []*List
 }
 
+var errSuccessionCircle = errors.New("a revocation list can't take over from one that has taken over from it")
+
 // HandOver makes next the successor of l and copies all live records to it. It
 // returns nil when next has made them durable. When next is closed before l,
 // l is on its own again.
 func (l *List) HandOver(ctx context.Context, next *List) error {
+	for n := next; n != nil; n = n.successor.Load() {
+		if n == l {
+			return errSuccessionCircle
+		}
+	}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()

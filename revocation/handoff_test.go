@@ -105,3 +105,16 @@ func TestAHandOverThatFailsSaysSo(t *testing.T) {
 	next.Close()
 	revoke(t, old, blockToken("b"))
 }
+
+func TestTwoListsCantSucceedEachOther(t *testing.T) {
+	a, b := openList(t, new(memoryStore)), openList(t, new(memoryStore))
+	if err := a.HandOver(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.HandOver(t.Context(), a); err == nil {
+		t.Error("no error")
+	}
+	if err := a.HandOver(t.Context(), a); err == nil {
+		t.Error("no error")
+	}
+}

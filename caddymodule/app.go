@@ -1,0 +1,297 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/token"
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+// appID is the app's module ID and the namespace of what belongs to it.
+const appID = "token_revocation"
+
+// App keeps the list of revoked tokens: it opens the store, holds all live
+// revocations in memory, and is what the handlers `reject_revoked` and
+// `revocation_endpoint` share. Without any configuration it has an embedded
+// store in Caddy's data directory.
+//
+// Revocations outlive reloads. A reload that names another store carries all
+// live revocations over to it.
+type App struct {
+	// Where revocations are durable. Default: the module `bolt` with its
+	// defaults.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=token_revocation.stores inline_key=module"`
+
+	// How long a token without a usable `exp` must be expected to live: its
+	// revocation is kept for that long. `never` keeps it for good. Default: 30
+	// days.
+	MaxTokenLifetime Lifetime `json:"max_token_lifetime,omitempty"`
+
+	// The most by which any upstream accepts an expired token. Revocations are
+	// kept for that much longer than their token, and five minutes more.
+	// Default: 5m.
+	Leeway caddy.Duration `json:"leeway,omitempty"`
+
+	// About how much memory the facts of tokens that were seen may take, in
+	// bytes. Default: 64 MiB.
+	CacheSize int64 `json:"cache_size,omitempty"`
+
+	// Claims, besides the standard ones, by which tokens can be revoked. A
+	// nested claim is named by its path, with dots. Default: none.
+	MatchClaims []string `json:"match_claims,omitempty"`
+
+	store  Store
+	key    string
+	reader *token.Reader
+	logger *slog.Logger
+
+	ready   chan struct{} // closed when running is set
+	running running
+	inPool  bool
+}
+
+// running is what a started app has for its handlers.
+type running struct {
+	list    *revocation.List
+	checker *revocation.Checker
+}
+
+// Store is implemented by the modules in the namespace token_revocation.stores.
+type Store interface {
+	// StoreKey tells one store from another: two configurations with one key
+	// share what OpenStore returned first. It contains no secret.
+	StoreKey() string
+
+	// OpenStore opens the store. It isn't called before the app starts.
+	OpenStore(context.Context, *slog.Logger) (revocation.Store, error)
+}
+
+// lists holds the open revocation lists by the key of their store, so that they
+// outlive the configuration that opened them.
+var lists = caddy.NewUsagePool()
+
+// sharedList is a list in the pool.
+type sharedList struct{ *revocation.List }
+
+// Destruct closes the list when no configuration uses it any more.
+func (l sharedList) Destruct() error { return l.Close() }
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  appID,
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision sets up the app. It opens nothing: that is left to Start, so that a
+// configuration can be validated beside a running server.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Slogger()
+	a.ready = make(chan struct{})
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"module":"bolt"}`)
+	}
+	mod, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading the store module: %v", err)
+	}
+	a.store = mod.(Store)
+	a.key = a.store.StoreKey()
+	if a.reader, err = token.NewReader(a.MatchClaims); err != nil {
+		return fmt.Errorf("match_claims: %v", err)
+	}
+	return registerMetrics(ctx.GetMetricsRegistry(), a)
+}
+
+// Validate checks the configuration.
+func (a *App) Validate() error {
+	if a.Leeway < 0 {
+		return fmt.Errorf("leeway is negative: %s", time.Duration(a.Leeway))
+	}
+	if a.CacheSize < 0 {
+		return fmt.Errorf("cache_size is negative: %d", a.CacheSize)
+	}
+	return nil
+}
+
+// Start opens the list, or joins the one that an earlier configuration opened,
+// and lets the handlers begin.
+func (a *App) Start() error {
+	value, joined, err := lists.LoadOrNew(a.key, func() (caddy.Destructor, error) {
+		store, err := a.store.OpenStore(context.Background(), a.logger)
+		if err != nil {
+			return nil, err
+		}
+		list, err := revocation.Open(context.Background(), store, revocation.Options{Logger: a.logger})
+		if err != nil {
+			return nil, err
+		}
+		return sharedList{list}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("opening the revocation store: %w", err)
+	}
+	a.inPool = true
+	list := value.(sharedList).List
+	if !joined {
+		if err := a.takeOver(list); err != nil {
+			return err
+		}
+	}
+	checker, err := revocation.NewChecker(list, a.reader, a.CacheSize)
+	if err != nil {
+		return fmt.Errorf("making the cache of token facts: %w", err)
+	}
+	a.running = running{list, checker}
+	close(a.ready)
+	return nil
+}
+
+// takeOver carries the revocations of the configuration that is being replaced
+// over to a list with another store.
+func (a *App) takeOver(list *revocation.List) error {
+	var others []*revocation.List
+	lists.Range(func(_, value any) bool {
+		if l := value.(sharedList).List; l != list {
+			others = append(others, l)
+		}
+		return true
+	})
+	for _, other := range others {
+		err := other.HandOver(context.Background(), list)
+		if err != nil && !errors.Is(err, revocation.ErrListClosed) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stop does nothing: requests may still be under way, Cleanup ends the app.
+func (a *App) Stop() error { return nil }
+
+// Cleanup releases what Start acquired. The list is closed with the last
+// configuration that uses it.
+func (a *App) Cleanup() error {
+	if c := a.running.checker; c != nil {
+		cacheMissesBefore.Add(c.CacheMisses())
+		c.Close()
+	}
+	if !a.inPool {
+		return nil
+	}
+	a.inPool = false
+	_, err := lists.Delete(a.key)
+	return err
+}
+
+// errNotReady is what a request gets that came before the app had started.
+var errNotReady = errors.New("the revocation list is not loaded yet")
+
+// startTimeout bounds how long a request waits for the app to start: Caddy
+// starts its apps in any order.
+const startTimeout = 10 * time.Second
+
+// wait returns what the app has for requests once it has started.
+func (a *App) wait(ctx context.Context) (running, error) {
+	select {
+	case <-a.ready:
+		return a.running, nil
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	select {
+	case <-a.ready:
+		return a.running, nil
+	case <-ctx.Done():
+		return running{}, errNotReady
+	}
+}
+
+// started reports whether the app runs, without waiting for it.
+func (a *App) started() bool {
+	select {
+	case <-a.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+func (a *App) retention() revocation.Retention {
+	return revocation.Retention{Leeway: time.Duration(a.Leeway), MaxTokenLifetime: time.Duration(a.MaxTokenLifetime)}
+}
+
+// appOf returns the app of a configuration, with its defaults where it isn't
+// configured.
+func appOf(ctx caddy.Context) (*App, error) {
+	app, err := ctx.App(appID)
+	if err != nil {
+		return nil, err
+	}
+	return app.(*App), nil
+}
+
+// Lifetime is a duration, or never: a lifetime without end. In JSON it is a
+// string as in Caddy's durations, with d for days, or a number of nanoseconds.
+type Lifetime time.Duration
+
+// UnmarshalJSON reads a lifetime.
+func (l *Lifetime) UnmarshalJSON(b []byte) error {
+	if string(b) == `"never"` {
+		*l = Lifetime(revocation.Forever)
+		return nil
+	}
+	var d caddy.Duration
+	if err := json.Unmarshal(b, &d); err != nil {
+		return err
+	}
+	return l.set(time.Duration(d))
+}
+
+// MarshalJSON writes a lifetime.
+func (l Lifetime) MarshalJSON() ([]byte, error) {
+	if time.Duration(l) == revocation.Forever {
+		return []byte(`"never"`), nil
+	}
+	return json.Marshal(time.Duration(l).String())
+}
+
+func (l *Lifetime) set(d time.Duration) error {
+	if d <= 0 {
+		return fmt.Errorf("a lifetime is longer than zero, or never; not %s", d)
+	}
+	*l = Lifetime(d)
+	return nil
+}
+
+func parseLifetime(s string) (l Lifetime, err error) {
+	if s == "never" {
+		return Lifetime(revocation.Forever), nil
+	}
+	d, err := caddy.ParseDuration(s)
+	if err != nil {
+		return 0, err
+	}
+	return l, l.set(d)
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,214 @@
+package caddymodule
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+// parseRevocationEndpoint reads the directive. Its path is required: an endpoint
+// that answers every request of a site is never what was meant.
+func parseRevocationEndpoint(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // the directive's name
+	matcher, found, err := h.MatcherToken()
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, h.Err("the endpoint needs its path, as in: revocation_endpoint /oauth2/revoke")
+	}
+	h.Reset()
+	e := new(RevocationEndpoint)
+	if err := e.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return h.NewRoute(matcher, e), nil
+}
+
+// UnmarshalCaddyfile sets up the handler from a Caddyfile. Syntax:
+//
+//	revocation_endpoint <path> {
+//		client <id> [<hashes...>] {
+//			any_token
+//			quota <name> <number>|unlimited
+//		}
+//		hash_algorithm     <name>
+//		allow_origin       <origins...>
+//		realm              <text>
+//		require_tls
+//		strict_basic
+//		strict_credentials
+//		json               204|200|off
+//		moov_strict
+//		max_body           <size>
+//		limits {
+//			failures_per_minute             <number>|unlimited
+//			failures_per_minute_per_address <number>|unlimited
+//			concurrent_compares             <number>
+//			live_total                      <number>|unlimited
+//			confidential <name> <number>|unlimited
+//			public       <name> <number>|unlimited
+//		}
+//	}
+//
+// `client` and `allow_origin` may stand several times. The names of a quota are
+// live, per_minute and per_minute_per_address.
+func (h *RevocationEndpoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if d.NextArg() && d.NextArg() {
+		return d.Errf("the endpoint takes one path, not '%s' as well", d.Val())
+	}
+	once := onlyOnce{}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		if name != "client" && name != "allow_origin" {
+			if err := once.check(d); err != nil {
+				return err
+			}
+		}
+		var err error
+		switch name {
+		case "client":
+			err = h.unmarshalClient(d)
+		case "hash_algorithm":
+			err = oneArg(d, "an algorithm such as bcrypt or sha256", func(s string) error {
+				info, err := caddy.GetModule("http.authentication.hashes." + s)
+				if err != nil {
+					return err
+				}
+				h.HashRaw = caddyconfig.JSONModuleObject(info.New(), "algorithm", s, nil)
+				return nil
+			})
+		case "allow_origin":
+			origins := d.RemainingArgs()
+			if len(origins) == 0 {
+				return d.ArgErr()
+			}
+			h.AllowOrigins = append(h.AllowOrigins, origins...)
+		case "realm":
+			err = oneArg(d, "the realm of challenges", set(&h.Realm))
+		case "require_tls":
+			h.RequireTLS, err = true, noArgs(d)
+		case "strict_basic":
+			h.StrictBasic, err = true, noArgs(d)
+		case "strict_credentials":
+			h.StrictCredentials, err = true, noArgs(d)
+		case "json":
+			err = oneArg(d, "204, 200 or off", oneOf(&h.JSON, "204", "200", "off"))
+		case "moov_strict":
+			h.MoovStrict, err = true, noArgs(d)
+		case "max_body":
+			err = oneArg(d, "a size such as 64KiB", func(s string) error {
+				v, err := humanize.ParseBytes(s)
+				h.MaxBody = int(v)
+				return err
+			})
+		case "limits":
+			err = h.Limits.unmarshal(d)
+		default:
+			return unrecognized(d, "client, hash_algorithm, allow_origin, realm, require_tls, strict_basic, strict_credentials, json, moov_strict, max_body, limits")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *RevocationEndpoint) unmarshalClient(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Err("'client' needs an id, and the hashes of its secrets unless it is a public client")
+	}
+	c := Client{ID: args[0], Hashes: args[1:]}
+	for _, other := range h.Clients {
+		if other.ID == c.ID {
+			return d.Errf("client '%s' is already specified: list the hashes of all its secrets in one place", c.ID)
+		}
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "any_token":
+			c.AnyToken, err = true, noArgs(d)
+		case "quota":
+			err = c.Quota.unmarshal(d)
+		default:
+			return unrecognized(d, "any_token, quota")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	h.Clients = append(h.Clients, c)
+	return nil
+}
+
+func (q *Quota) unmarshal(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Errf("'%s' needs the name of a limit: live, per_minute or per_minute_per_address", d.Val())
+	}
+	switch d.Val() {
+	case "live":
+		return limit(d, &q.Live)
+	case "per_minute":
+		return limit(d, &q.PerMinute)
+	case "per_minute_per_address":
+		return limit(d, &q.PerMinutePerAddress)
+	}
+	return d.Errf("unknown limit '%s', accepted are: live, per_minute, per_minute_per_address", d.Val())
+}
+
+func (l *Limits) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "failures_per_minute":
+			err = limit(d, &l.FailuresPerMinute)
+		case "failures_per_minute_per_address":
+			err = limit(d, &l.FailuresPerMinutePerAddress)
+		case "concurrent_compares":
+			err = limit(d, &l.ConcurrentCompares)
+		case "live_total":
+			err = limit(d, &l.LiveTotal)
+		case "confidential":
+			err = l.Confidential.unmarshal(d)
+		case "public":
+			err = l.Public.unmarshal(d)
+		default:
+			return unrecognized(d, "failures_per_minute, failures_per_minute_per_address, concurrent_compares, live_total, confidential, public")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// limit reads the number behind a limit's name; unlimited is -1.
+func limit(d *caddyfile.Dispenser, to *int) error {
+	return oneArg(d, "a number from 1 on, or unlimited", func(s string) error {
+		if s == "unlimited" {
+			*to = -1
+			return nil
+		}
+		n, err := strconv.Atoi(s)
+		if err == nil && n < 1 {
+			err = fmt.Errorf("%d is less than 1", n)
+		}
+		*to = n
+		return err
+	})
+}
+
+// Interface guards
+var _ caddyfile.Unmarshaler = (*RevocationEndpoint)(nil)

@@ -1,0 +1,13 @@
+package caddymodule
+
+import (
+	"encoding/base64"
+	"testing"
+)
+
+// jwt returns a JWT with the given payload and some signature.
+func jwt(t testing.TB, payload string) string {
+	t.Helper()
+	b64 := base64.RawURLEncoding.EncodeToString
+	return b64([]byte(`{"alg":"ES256","typ":"at+jwt"}`)) + "." + b64([]byte(payload)) + "." + b64(make([]byte, 64))
+}

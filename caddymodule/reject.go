@@ -1,0 +1,264 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/token"
+)
+
+func init() {
+	caddy.RegisterModule(RejectRevoked{})
+}
+
+// RejectRevoked rejects every request that carries a revoked token, before it
+// reaches anything behind this handler. A request may carry several tokens, in
+// several places and spellings; one that is revoked is enough.
+//
+// Requests without a token pass, unless `require_token` is set. That a token is
+// genuine, and made for this API, is for the upstream to check as before.
+//
+// Mount it on a whole site rather than on paths: upstreams disagree with Caddy
+// about paths (case, encoded slashes, dots), so a path that Caddy takes for an
+// unprotected one may be a protected one to them.
+//
+// Rejections are errors of Caddy, which `handle_errors` can answer. They set
+// these placeholders:
+//
+// Placeholder | Description
+// ------------|---------------
+// `{http.token_revocation.verdict}` | `revoked`, `malformed`, `absent`, `invalid_request` or `unavailable`
+// `{http.token_revocation.selector}` | The shape of the record that hit the token, such as `token` or `client_id+sub`
+// `{http.token_revocation.source}` | Where the token was found, such as `header Authorization`
+// `{http.token_revocation.reason}` | Why the request is rejected, in words
+// `{http.token_revocation.fingerprint}` | The token's fingerprint
+//
+// Status 401 comes with a challenge in `WWW-Authenticate` (RFC 6750 §3, or RFC
+// 9449 §7.1 where the token was presented by DPoP).
+type RejectRevoked struct {
+	// Where tokens are looked for. Default: the header `Authorization` and the
+	// query parameter `access_token`.
+	TokenFrom []TokenSource `json:"token_from,omitempty"`
+
+	// The `realm` in challenges. Placeholders are possible. Default: none.
+	Realm string `json:"realm,omitempty"`
+
+	// The `resource_metadata` in challenges: the URL of this API's metadata
+	// document, RFC 9728 §5.1. Placeholders are possible. Default: none.
+	ResourceMetadata string `json:"resource_metadata,omitempty"`
+
+	// Reject requests without a token with status 401. CORS preflights pass.
+	// Default: false.
+	RequireToken bool `json:"require_token,omitempty"`
+
+	// Reject requests with more than one token with status 400 (RFC 6750 §2).
+	// Default: false.
+	Strict bool `json:"strict,omitempty"`
+
+	// What becomes of tokens that look like JWTs but aren't spelled as one:
+	// `reject` or `pass`. Revoked ones are rejected in any case. Default:
+	// `reject`.
+	Malformed string `json:"malformed,omitempty"`
+
+	// Only log, count and set placeholders; let everything pass. Default: false.
+	DryRun bool `json:"dry_run,omitempty"`
+
+	// The largest form that is searched for tokens, in bytes, when `token_from`
+	// has a `form`. Larger ones are rejected with status 413. Default: 64 KiB.
+	FormLimit int64 `json:"form_limit,omitempty"`
+
+	app    *App
+	finder *token.Finder
+	logger *zap.Logger
+}
+
+// TokenSource is a place where requests carry tokens.
+type TokenSource struct {
+	// One of `header`, `query`, `form`, `cookie`, `basic` and
+	// `websocket_protocol`.
+	In string `json:"in"`
+
+	// The name of the header, parameter or cookie. None for `basic` (the
+	// credentials of HTTP Basic authentication) and `websocket_protocol` (the
+	// header `Sec-WebSocket-Protocol`).
+	Name string `json:"name,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (RejectRevoked) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.reject_revoked",
+		New: func() caddy.Module { return new(RejectRevoked) },
+	}
+}
+
+// Provision sets up the handler.
+func (h *RejectRevoked) Provision(ctx caddy.Context) (err error) {
+	h.logger = ctx.Logger()
+	if h.app, err = appOf(ctx); err != nil {
+		return err
+	}
+	sources := token.DefaultSources()
+	if len(h.TokenFrom) > 0 {
+		sources = nil
+	}
+	for _, s := range h.TokenFrom {
+		sources = append(sources, token.Source{Kind: token.SourceKind(s.In), Name: s.Name})
+	}
+	h.finder, err = token.NewFinder(token.FinderOptions{Sources: sources, FormLimit: h.FormLimit})
+	return err
+}
+
+// Validate checks the configuration.
+func (h *RejectRevoked) Validate() error {
+	if h.Malformed != "" && h.Malformed != "reject" && h.Malformed != "pass" {
+		return fmt.Errorf("malformed is %q, possible are reject and pass", h.Malformed)
+	}
+	for name, value := range map[string]string{"realm": h.Realm, "resource_metadata": h.ResourceMetadata} {
+		if strings.ContainsAny(value, "\"\\\r\n") {
+			return fmt.Errorf("%s contains a quote, a backslash or a line break", name)
+		}
+	}
+	return nil
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *RejectRevoked) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	var space [8]token.Candidate
+	candidates, err := h.finder.Find(w, r, space[:0])
+	rejected := h.check(r, candidates, err)
+	if rejected.verdict == "" {
+		verdict := verdictActive
+		if len(candidates) == 0 {
+			verdict = verdictAbsent
+		}
+		countCheck(verdict)
+		return next.ServeHTTP(w, r)
+	}
+	countCheck(rejected.verdict)
+	rejected.setPlaceholders(r)
+	h.log(r, rejected)
+	if h.DryRun {
+		return next.ServeHTTP(w, r)
+	}
+	h.challenge(w, r, rejected)
+	return caddyhttp.Error(rejected.status, errors.New(rejected.reason))
+}
+
+// check finds the reason why the request must not pass, in this order: a
+// revoked token, a request that can't be searched, a malformed token, too many
+// tokens, none. The zero rejection lets it pass.
+func (h *RejectRevoked) check(r *http.Request, candidates []token.Candidate, findErr error) rejection {
+	verdicts, rejected := h.verdicts(r, candidates)
+	if rejected.verdict != "" {
+		return rejected
+	}
+	if findErr != nil {
+		return unsearchable(findErr)
+	}
+	if verdicts.malformed.verdict != "" {
+		return verdicts.malformed
+	}
+	if h.Strict && verdicts.several {
+		return rejection{
+			status: http.StatusBadRequest, verdict: verdictInvalidRequest, code: "invalid_request",
+			reason: "The request carries more than one access token",
+		}
+	}
+	if h.RequireToken && !verdicts.presented && !isPreflight(r) {
+		return rejection{status: http.StatusUnauthorized, verdict: verdictAbsent, reason: "An access token is required"}
+	}
+	return rejection{}
+}
+
+// verdicts is what the tokens of one request amount to when none is revoked.
+type verdicts struct {
+	presented bool      // there is a token
+	several   bool      // there are different ones
+	malformed rejection // because of the first that is malformed
+}
+
+// verdicts looks up all candidates. It returns a rejection when one is revoked
+// or when that can't be known.
+func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate) (v verdicts, _ rejection) {
+	if len(candidates) == 0 {
+		return v, rejection{}
+	}
+	run, err := h.app.wait(r.Context())
+	if err != nil {
+		return v, rejection{status: http.StatusServiceUnavailable, verdict: verdictUnavailable, reason: "The revocation list is not loaded yet"}
+	}
+	tokensChecked.Add(uint64(len(candidates)))
+	var first *revocation.Facts
+	for i := range candidates {
+		c := &candidates[i]
+		verdict := run.checker.Check(c.Token)
+		if verdict.State == revocation.Revoked {
+			return v, rejection{
+				status: http.StatusUnauthorized, verdict: verdictRevoked, code: "invalid_token",
+				reason: "The access token has been revoked", candidate: *c, found: true, fingerprint: verdict.Facts.Fingerprint,
+				selector: verdict.Shape,
+			}
+		}
+		if c.Probe {
+			continue
+		}
+		v.presented = true
+		switch {
+		case first == nil:
+			first = verdict.Facts
+		case first.Fingerprint != verdict.Facts.Fingerprint:
+			v.several = true
+		}
+		if verdict.State == revocation.Malformed && h.Malformed != "pass" && v.malformed.verdict == "" {
+			v.malformed = rejection{
+				status: http.StatusUnauthorized, verdict: verdictMalformed, code: "invalid_token",
+				reason: "The access token is malformed: " + verdict.Facts.Malformed.Error(), candidate: *c, found: true,
+				fingerprint: verdict.Facts.Fingerprint,
+			}
+		}
+	}
+	return v, rejection{}
+}
+
+// isPreflight reports whether the request is a CORS preflight, which carries no
+// credentials: Fetch standard, CORS-preflight request.
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && len(r.Header["Origin"]) > 0 && len(r.Header["Access-Control-Request-Method"]) > 0
+}
+
+// log writes one line on a rejection: at level debug, since whoever holds a
+// revoked token can cause any number of them, or info in a dry run.
+func (h *RejectRevoked) log(r *http.Request, rejected rejection) {
+	level, message := zapcore.DebugLevel, "request rejected"
+	if h.DryRun {
+		level, message = zapcore.InfoLevel, "request would be rejected"
+	}
+	if line := h.logger.Check(level, message); line != nil {
+		line.Write(
+			zap.String("verdict", rejected.verdict),
+			zap.Int("status", rejected.status),
+			zap.String("reason", rejected.reason),
+			zap.String("selector", string(rejected.selector)),
+			zap.String("source", rejected.source()),
+			zap.String("fingerprint", rejected.fingerprintText()),
+			zap.String("method", r.Method),
+			zap.String("host", r.Host),
+		)
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*RejectRevoked)(nil)
+	_ caddy.Validator             = (*RejectRevoked)(nil)
+	_ caddyhttp.MiddlewareHandler = (*RejectRevoked)(nil)
+)

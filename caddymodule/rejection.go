@@ -1,0 +1,144 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/token"
+)
+
+// This file says how a request is turned away: status, challenge, placeholders.
+
+// The verdicts on requests, as they stand in metrics and placeholders.
+const (
+	verdictActive         = "active"
+	verdictRevoked        = "revoked"
+	verdictAbsent         = "absent"
+	verdictMalformed      = "malformed"
+	verdictInvalidRequest = "invalid_request"
+	verdictUnavailable    = "unavailable"
+)
+
+// checkCounters are the counters of all verdicts, looked up once.
+var checkCounters = func() map[string]prometheus.Counter {
+	counters := map[string]prometheus.Counter{}
+	for _, v := range []string{verdictActive, verdictRevoked, verdictAbsent, verdictMalformed, verdictInvalidRequest, verdictUnavailable} {
+		counters[v] = checksTotal.WithLabelValues(v)
+	}
+	return counters
+}()
+
+func countCheck(verdict string) { checkCounters[verdict].Inc() }
+
+// rejection is why a request must not pass, and how it is told so.
+type rejection struct {
+	status  int
+	verdict string
+	code    string // RFC 6750 §3.1; none where there was no token
+	reason  string // for people, and error_description
+
+	found       bool            // it is about a token:
+	candidate   token.Candidate // a copy, so that candidates stay off the heap
+	fingerprint revocation.Fingerprint
+	selector    revocation.Shape
+}
+
+// unsearchable is the rejection of a request whose tokens can't be found
+// reliably.
+func unsearchable(err error) rejection {
+	r := rejection{status: http.StatusBadRequest, verdict: verdictInvalidRequest, code: "invalid_request", reason: err.Error()}
+	if e := new(token.FindError); errors.As(err, &e) {
+		r.status, r.reason = e.Status, e.Reason
+	}
+	return r
+}
+
+func (r *rejection) source() string {
+	if !r.found {
+		return ""
+	}
+	return r.candidate.Source.String()
+}
+
+func (r *rejection) fingerprintText() string {
+	if !r.found {
+		return ""
+	}
+	return r.fingerprint.String()
+}
+
+func (r *rejection) setPlaceholders(req *http.Request) {
+	repl, ok := req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	repl.Set("http.token_revocation.verdict", r.verdict)
+	repl.Set("http.token_revocation.selector", string(r.selector))
+	repl.Set("http.token_revocation.source", r.source())
+	repl.Set("http.token_revocation.reason", r.reason)
+	repl.Set("http.token_revocation.fingerprint", r.fingerprintText())
+}
+
+// dpopAlgs are the signature algorithms for DPoP proofs that the challenge
+// names (RFC 9449 §7.1): which of them count is for the upstream to say.
+const dpopAlgs = "ES256 ES384 ES512 PS256 PS384 PS512 RS256 RS384 RS512 EdDSA"
+
+// retryAfter is for requests that came while the list was being loaded.
+const retryAfter = "1"
+
+// challenge sets the response's headers. They are still there when the error is
+// handled.
+func (h *RejectRevoked) challenge(w http.ResponseWriter, r *http.Request, rejected rejection) {
+	w.Header().Set("Cache-Control", "no-store")
+	switch rejected.status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", retryAfter)
+		return
+	case http.StatusRequestEntityTooLarge:
+		return
+	}
+	scheme := "Bearer"
+	if strings.EqualFold(rejected.candidate.Scheme, "DPoP") {
+		scheme = "DPoP"
+	}
+	var params []string
+	add := func(name, value string) {
+		if value != "" {
+			params = append(params, name+`="`+value+`"`)
+		}
+	}
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		repl = caddy.NewReplacer()
+	}
+	add("realm", quotable(repl.ReplaceAll(h.Realm, "")))
+	add("error", rejected.code)
+	if rejected.code != "" {
+		add("error_description", quotable(rejected.reason))
+	}
+	add("resource_metadata", quotable(repl.ReplaceAll(h.ResourceMetadata, "")))
+	if scheme == "DPoP" {
+		add("algs", dpopAlgs)
+	}
+	value := scheme
+	if len(params) > 0 {
+		value += " " + strings.Join(params, ", ")
+	}
+	w.Header().Set("WWW-Authenticate", value)
+}
+
+// quotable leaves out what can't stand in error_description (RFC 6750 §3) or
+// would end a quoted string.
+func quotable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return -1
+		}
+		return c
+	}, s)
+}
