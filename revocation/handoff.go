@@ -50,43 +50,73 @@ func (l *List) HandOver(ctx context.Context, next *List) error {
 	return nil
 }
 
-// copyTo copies what is waiting or stored. Reinstatements go first: next may
-// have the records that they cancel from an earlier time.
+// identity tells one record from another.
+type identity struct {
+	id  ID
+	key Key // zero in a reinstatement
+}
+
+func identityOf(r *Record) identity {
+	if r.Kind == Reinstatement {
+		return identity{id: r.ID}
+	}
+	return identity{r.ID, r.Selector.Key(r.Kind)}
+}
+
+// copyTo copies what is waiting or stored and next doesn't have yet: it may have
+// been in use before, and stores that take turns must not grow each time.
+// Reinstatements go first: next may have the records that they cancel.
 func (l *List) copyTo(ctx context.Context, next *List, waiting []*waiting) error {
-	var failed error
-	err := l.forEach(ctx, waiting, func(r *Record) {
-		if failed != nil || r.Kind != Reinstatement || !l.live(r) {
-			return
-		}
-		places, _, err := next.recordedUnder(ctx, r.Reinstates)
-		if err == nil {
-			err = next.append(ctx, []Record{*r})
-		}
-		if err == nil {
-			err = next.cancel(ctx, r, places)
-		}
-		failed = err
-	})
-	if err := errors.Join(err, failed); err != nil {
+	known := map[identity]bool{}
+	if err := next.forEach(ctx, nil, func(r *Record) { known[identityOf(r)] = true }); err != nil {
 		return err
 	}
-	var batch []Record
+	var undone, revoked []Record
+	var failed error
 	flush := func() {
-		if failed == nil && len(batch) > 0 {
-			failed = next.append(ctx, batch)
+		if failed == nil && len(revoked) > 0 {
+			failed = next.append(ctx, revoked)
 		}
-		batch = batch[:0]
+		revoked = revoked[:0]
 	}
-	err = l.forEach(ctx, waiting, func(r *Record) {
-		if r.Kind == Reinstatement || !l.live(r) {
-			return
+	visit := func(reinstatements bool) error {
+		return l.forEach(ctx, waiting, func(r *Record) {
+			switch {
+			case reinstatements != (r.Kind == Reinstatement), known[identityOf(r)], !l.live(r):
+			case reinstatements:
+				undone = append(undone, *r)
+			default:
+				if revoked = append(revoked, *r); len(revoked) == maxBatch {
+					flush()
+				}
+			}
+		})
+	}
+	if err := visit(true); err != nil {
+		return err
+	}
+	for i := range undone {
+		if err := next.adopt(ctx, &undone[i]); err != nil {
+			return err
 		}
-		if batch = append(batch, *r); len(batch) == maxBatch {
-			flush()
-		}
-	})
+	}
+	err := visit(false)
 	flush()
 	return errors.Join(err, failed)
+}
+
+// adopt makes a reinstatement of another list durable and effective here.
+func (l *List) adopt(ctx context.Context, r *Record) error {
+	l.reinstating.Lock()
+	defer l.reinstating.Unlock()
+	places, _, err := l.recordedUnder(ctx, r.Reinstates)
+	if err != nil {
+		return err
+	}
+	if err := l.append(ctx, []Record{*r}); err != nil {
+		return err
+	}
+	return l.cancel(ctx, r, places)
 }
 
 // live reports whether a record has neither expired nor been cancelled.

@@ -118,3 +118,30 @@ func TestTwoListsCantSucceedEachOther(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+func TestStoresThatTakeTurnsDontGrow(t *testing.T) {
+	stores := [2]*memoryStore{{}, {}}
+	l := openList(t, stores[0])
+	for i := range 10 {
+		revoke(t, l, blockToken(fmt.Sprint(i)))
+	}
+	undone := blockToken("undone")
+	revoke(t, l, undone)
+	if err := l.Reinstate(t.Context(), Note{}, undone.ID); err != nil {
+		t.Fatal(err)
+	}
+	for turn := range 6 {
+		next := openList(t, stores[(turn+1)%2])
+		if err := l.HandOver(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		l = next
+	}
+	if a, b := len(stores[0].stored()), len(stores[1].stored()); a != 12 || b != 11 {
+		t.Errorf("%d and %d records are stored", a, b)
+	}
+	c := newChecker(t, l, plainReader{})
+	wantState(t, c, "0", Revoked)
+	wantState(t, c, "undone", Active)
+}

@@ -239,10 +239,10 @@ func (l *List) enforce(records []Record) (*waiting, error) {
 // admitShapes refuses records that would bring the list to more than MaxShapes
 // shapes, each of which is one more look-up for every token.
 func (l *List) admitShapes(records []Record) error {
-	var fresh []Shape
+	fresh := map[Shape]bool{}
 	for i := range records {
-		if s := records[i].Selector.Shape(); records[i].Kind != Reinstatement && !l.index.hasShape(s) {
-			fresh = append(fresh, s)
+		if r := &records[i]; r.Kind != Reinstatement && !l.index.hasShape(r.Selector.Shape()) {
+			fresh[r.Selector.Shape()] = true
 		}
 	}
 	if len(fresh) > 0 && l.index.shapes()+len(fresh) > MaxShapes {

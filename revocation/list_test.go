@@ -168,7 +168,13 @@ func TestInvalidRevocationsChangeNothing(t *testing.T) {
 
 func TestShapesAreBounded(t *testing.T) {
 	l := openList(t, new(memoryStore))
-	for i := range MaxShapes {
+	many := make([]Record, 2*MaxShapes) // of one shape
+	for i := range many {
+		many[i] = blockToken(fmt.Sprint(i))
+		many[i].ID = many[0].ID
+	}
+	revoke(t, l, many...)
+	for i := range MaxShapes - 1 {
 		role := Role(fmt.Sprint("claim", i))
 		revoke(t, l, block(mustSelect(t, iss, Claim{role, "x"})))
 		revoke(t, l, cutoffAt(IssuedBefore, mustSelect(t, iss, Claim{role, "y"}), time.Now()))

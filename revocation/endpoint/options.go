@@ -1,0 +1,242 @@
+// What a Server is made of, and the defaults.
+
+package endpoint
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation"
+)
+
+// Defaults of Options.
+const (
+	DefaultRealm         = "token revocation"
+	DefaultMaxBodyBytes  = 64 << 10
+	DefaultMaxTokenBytes = 16 << 10
+	DefaultBodyTimeout   = 5 * time.Second
+	DefaultRevokeTimeout = 10 * time.Second
+)
+
+// Bounds of a Client and of what it may present.
+const (
+	MaxClientIDBytes = 200 // length of a client_id
+	MaxSecretBytes   = 256 // length of a secret that is compared
+	MaxHashes        = 10  // hashes of one client
+)
+
+// Options of a Server.
+type Options struct {
+	// List is where revocations go. Required.
+	List List
+
+	// Facts reads the tokens. Required.
+	Facts revocation.FactsReader
+
+	// Clients are who may revoke. At least one.
+	Clients []Client
+
+	// Retention says how long records are kept.
+	Retention revocation.Retention
+
+	// Compare compares secrets with the clients' hashes. Required when a client
+	// has one.
+	Compare Comparer
+
+	// FakeHash is a hash as slow to compare as the clients' own. It is compared
+	// where the client is unknown, so that time doesn't tell. Required when a
+	// client has a hash.
+	FakeHash []byte
+
+	// AllowOrigins are the origins whose pages may use the endpoint, each exactly
+	// as a browser writes it: https://app.example.com. Pages of the endpoint's own
+	// origin always may. There is no wildcard.
+	AllowOrigins []string
+
+	// Realm stands in WWW-Authenticate: RFC 9110 §11.5. Visible ASCII and spaces.
+	// Default: DefaultRealm.
+	Realm string
+
+	// RequireTLS refuses requests that arrive over plain HTTP. By default they are
+	// served, since TLS may end in front of this server, and logged once.
+	RequireTLS bool
+
+	// StrictBasic reads Basic credentials only as RFC 6749 §2.3.1 defines them,
+	// form-urlencoded. By default they are tried raw as well, as RFC 7617 has them
+	// and most clients send them, and in Latin-1.
+	StrictBasic bool
+
+	// StrictCredentials refuses a request with the client's secret both in the
+	// Authorization header and in the body: RFC 6749 §2.3 forbids that to clients.
+	// By default it is accepted when both are the same.
+	StrictCredentials bool
+
+	// DisableJSON turns the JSON dialect off: such requests are answered with 415.
+	DisableJSON bool
+
+	// JSONSuccessStatus answers success in the JSON dialect: 204 or 200. Default:
+	// 204, which the Moov SDKs insist on.
+	JSONSuccessStatus int
+
+	// MoovStrict refuses a token_type_hint other than access_token and
+	// refresh_token in the JSON dialect, as Moov does. By default it is ignored:
+	// RFC 7009 §2.2.
+	MoovStrict bool
+
+	// MaxBodyBytes is how long a body may be. Default: DefaultMaxBodyBytes.
+	MaxBodyBytes int
+
+	// MaxTokenBytes is how long a token may be, at most MaxBodyBytes. Default:
+	// DefaultMaxTokenBytes.
+	MaxTokenBytes int
+
+	// BodyTimeout is how long a client may take to send its body. Default:
+	// DefaultBodyTimeout; negative: for ever. It needs a ResponseWriter whose
+	// http.ResponseController can set a read deadline, as those of net/http can.
+	BodyTimeout time.Duration
+
+	// RevokeTimeout is how long the list may take. Default: DefaultRevokeTimeout.
+	RevokeTimeout time.Duration
+
+	// Limits bound what clients, and those who try to be one, may do.
+	Limits Limits
+
+	// ClientIP returns the address that a request comes from. Default: the
+	// connection's remote address. When it isn't known, the invalid Addr: all such
+	// requests count as coming from one address.
+	ClientIP func(*http.Request) netip.Addr
+
+	// Logger receives what happens, without tokens and secrets. Default: none.
+	Logger *slog.Logger
+
+	// Observe is called once for each request, before it is answered. Default:
+	// none.
+	Observe func(Outcome)
+
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// Client is one who may revoke tokens: RFC 6749 §2.
+type Client struct {
+	// ID is the client_id: valid UTF-8 without control characters, at most
+	// MaxClientIDBytes.
+	ID string
+
+	// Hashes are those of the client's secrets; each of them is accepted, so that
+	// secrets can be rotated. At most MaxHashes. A client without one is public
+	// (RFC 6749 §2.1): knowing its ID is enough.
+	Hashes [][]byte
+
+	// AnyToken marks an operator's tool. It may record where Limits.LiveTotal is
+	// almost reached and others no longer may.
+	AnyToken bool
+
+	// Quota overrides the fields of the quota for this client's type that aren't
+	// zero.
+	Quota Quota
+}
+
+// List takes revocations: *revocation.List.
+type List interface {
+	// Revoke makes the records of one revocation effective. Nil means that they
+	// are enforced and durable; an error that wraps revocation.ErrNotDurable, that
+	// they are enforced only.
+	Revoke(ctx context.Context, records ...revocation.Record) error
+	// Live returns how many live records the actor has.
+	Live(actor string) int
+	// LiveTotal returns how many live records there are in all.
+	LiveTotal() int
+	// Reinstatements returns a number that changes whenever something is
+	// reinstated.
+	Reinstatements() uint64
+}
+
+// Comparer compares a secret with a hash. Caddy's password hashes are Comparers.
+type Comparer interface {
+	// Compare reports whether the plaintext has the hash. An error means that the
+	// hash can't be compared at all.
+	Compare(hash, plaintext []byte) (bool, error)
+}
+
+// Limits bound failed attempts, slow comparisons and the list's size. In each
+// number zero means the default, and a negative one no limit.
+type Limits struct {
+	// FailuresPerMinute is how often authentication may fail with one client_id
+	// from one address: RFC 6749 §2.3.1. Other addresses aren't affected, nor is
+	// a secret that succeeded from the same address lately. An address is an IPv4
+	// address or an IPv6 /64. Default: DefaultFailuresPerMinute.
+	FailuresPerMinute int
+
+	// FailuresPerMinutePerAddress is the same over all client_ids. Default:
+	// DefaultFailuresPerMinutePerAddress.
+	FailuresPerMinutePerAddress int
+
+	// ConcurrentCompares is how many requests may have a secret compared at one
+	// time. Default: GOMAXPROCS, at most 16. Never unlimited: a negative number is an error.
+	ConcurrentCompares int
+
+	// CompareWait is how long a request waits for its turn. Default:
+	// DefaultCompareWait. A negative time is an error.
+	CompareWait time.Duration
+
+	// LiveTotal is how many live records the list may hold in all before this
+	// endpoint takes no more. The last tenth is kept for clients with AnyToken.
+	// Default: DefaultLiveTotal.
+	LiveTotal int
+
+	// Confidential is the quota of each client that has a secret. Default:
+	// DefaultConfidentialQuota.
+	Confidential Quota
+
+	// Public is the quota of each client that has none. Default:
+	// DefaultPublicQuota.
+	Public Quota
+}
+
+// Quota bounds what one client may record. Repeats and tokens that have expired
+// cost nothing. In each number zero means the default, and a negative one no
+// limit.
+type Quota struct {
+	// Live is how many live records the client may have, across restarts.
+	Live int
+	// PerMinute is how many records it may make in a minute.
+	PerMinute int
+	// PerMinutePerAddress is how many of these may come from one address.
+	PerMinutePerAddress int
+}
+
+// Defaults of Limits.
+const (
+	DefaultFailuresPerMinute           = 20
+	DefaultFailuresPerMinutePerAddress = 100
+	DefaultCompareWait                 = 2 * time.Second
+	DefaultLiveTotal                   = 10_000_000
+)
+
+// Default quotas. A public client's ID is known to everybody, so one address
+// must not be able to use up its quota and with it everybody's logout.
+var (
+	DefaultConfidentialQuota = Quota{Live: 1_000_000, PerMinute: 6_000, PerMinutePerAddress: -1}
+	DefaultPublicQuota       = Quota{Live: 100_000, PerMinute: 600, PerMinutePerAddress: 60}
+)
+
+// or returns the quota with the fields that are zero taken from another.
+func (q Quota) or(other Quota) Quota {
+	return Quota{
+		Live:                valueOr(q.Live, other.Live),
+		PerMinute:           valueOr(q.PerMinute, other.PerMinute),
+		PerMinutePerAddress: valueOr(q.PerMinutePerAddress, other.PerMinutePerAddress),
+	}
+}
+
+func valueOr[T comparable](v, other T) T {
+	var zero T
+	if v == zero {
+		return other
+	}
+	return v
+}

@@ -1,0 +1,122 @@
+// The way of a request through the endpoint.
+
+package endpoint
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Server is a revocation endpoint. Its methods may be called concurrently.
+type Server struct {
+	opts      Options // with defaults
+	clients   map[string]*client
+	origins   map[string]bool
+	challenge string // WWW-Authenticate
+	secrets   *secrets
+	quotas    *quotas
+	repeats   *repeats
+	journal   *journal
+	plain     atomic.Bool // a credential has arrived over plain HTTP
+	start     time.Time
+}
+
+// New returns a Server. The error joins everything that is wrong with the options.
+func New(opts Options) (*Server, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts:      opts,
+		clients:   registerClients(opts),
+		origins:   map[string]bool{},
+		challenge: `Basic realm="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(opts.Realm) + `", charset="UTF-8"`,
+		repeats:   newRepeats(),
+		start:     opts.Now(),
+	}
+	for _, o := range opts.AllowOrigins {
+		s.origins[o] = true
+	}
+	s.journal = newJournal(opts.Logger, s.elapsed)
+	s.secrets = newSecrets(opts, s.clients, s.elapsed, s.journal)
+	s.quotas = newQuotas(opts, s.elapsed)
+	return s, nil
+}
+
+// elapsed is the clock of all limits: it doesn't jump when the time of day is set.
+func (s *Server) elapsed() time.Duration { return s.opts.Now().Sub(s.start) }
+
+// exchange is one request on its way.
+type exchange struct {
+	server *Server
+	w      http.ResponseWriter
+	r      *http.Request
+	wrote  bool // the answer is under way
+
+	origin        origin
+	dialect       dialect
+	body          []byte
+	params        parameters
+	authorization bool         // there is an Authorization header
+	address       netip.Prefix // where the request comes from, as limits count
+	claimed       *client      // who the client says it is, if that is a registered one
+	client        *client      // who the client has proven to be
+
+	fingerprint string // of the token, for the log
+	hint        string // what the operator might want to know
+	err         error  // what the list said
+}
+
+// step is one of the things that a request must pass. It returns the answer that
+// ends the request, or nil.
+type step func(*Server, *exchange) *answer
+
+var steps = [...]step{
+	(*Server).checkMethod,
+	(*Server).checkTransport,
+	(*Server).readBody,
+	(*Server).readParameters,
+	(*Server).authenticate,
+	(*Server).checkOrigin,
+	(*Server).revoke, // always answers
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{server: s, w: w, r: r}
+	defer x.recoverPanic()
+	for _, next := range steps {
+		if a := next(s, x); a != nil {
+			x.finish(a)
+			return
+		}
+	}
+}
+
+func (x *exchange) finish(a *answer) {
+	x.server.opts.Observe(a.outcome)
+	x.server.journal.outcome(x, a)
+	x.write(a)
+}
+
+// recoverPanic answers a panic with 500. The value of the panic isn't logged
+// unless it is the runtime's: it could quote the token.
+func (x *exchange) recoverPanic() {
+	switch v := recover(); v {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(v)
+	default:
+		x.server.journal.panicked(v)
+		x.server.opts.Observe(InternalError)
+		if !x.wrote {
+			a := refusal(InternalError, http.StatusInternalServerError, codeServerError, "internal error")
+			a.closing = true
+			x.write(a)
+		}
+	}
+}
