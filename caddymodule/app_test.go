@@ -102,6 +102,7 @@ func TestNoRevokedTokenIsAnsweredByTheUpstreamWhileCaddyReloadsFiftyTimes(t *tes
 	var latest atomic.Pointer[string] // revoked, and answered so
 	var stop atomic.Bool
 	var wg sync.WaitGroup
+	defer stop.Store(true) // also when loading fails
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	var checked, revoked atomic.Int64
 	for range 3 {

@@ -61,8 +61,8 @@ func parseRevocationEndpoint(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValu
 // live, per_minute and per_minute_per_address.
 func (h *RevocationEndpoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
-	if d.NextArg() && d.NextArg() {
-		return d.Errf("the endpoint takes one path, not '%s' as well", d.Val())
+	if args := d.RemainingArgs(); len(args) > 1 {
+		return d.Errf("the endpoint takes one path, not %q", args)
 	}
 	once := onlyOnce{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {

@@ -1,9 +1,7 @@
 package caddymodule
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -83,6 +81,7 @@ const testOptions = `
 	admin localhost:ADMIN
 	persist_config off
 	storage file_system DIR/storage
+	storage_clean_interval off
 	grace_period 1s
 	skip_install_trust
 	log default {
@@ -277,16 +276,6 @@ func (c *testCaddy) metrics(t testing.TB) string {
 		}
 	}
 	return strings.Join(ours, "")
-}
-
-// pretty indents JSON so that it can be compared line by line.
-func pretty(t testing.TB, b []byte) string {
-	t.Helper()
-	var out bytes.Buffer
-	if err := json.Indent(&out, b, "", "\t"); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
 }
 
 // within ends a context with the test, or sooner.

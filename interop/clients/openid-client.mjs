@@ -1,0 +1,26 @@
+// openid-client revokes tokens: the form dialect, as most Node programs speak it.
+import * as client from 'openid-client';
+
+import { run, unknownAuth } from './steps.mjs';
+
+function clientAuth({ auth, client_secret }) {
+	switch (auth) {
+		case 'basic':
+			return client.ClientSecretBasic(client_secret);
+		case 'post':
+			return client.ClientSecretPost(client_secret);
+		case 'none':
+			return client.None();
+		default:
+			return unknownAuth(auth);
+	}
+}
+
+await run(async (step, fetch) => {
+	const server = { issuer: step.issuer ?? new URL(step.endpoint).origin, revocation_endpoint: step.endpoint };
+	const config = new client.Configuration(server, step.client_id, undefined, clientAuth(step));
+	client.allowInsecureRequests(config);
+	config[client.customFetch] = fetch;
+
+	await client.tokenRevocation(config, step.token, step.hint ? { token_type_hint: step.hint } : undefined);
+});
