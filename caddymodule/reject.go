@@ -64,8 +64,8 @@ type RejectRevoked struct {
 	Strict bool `json:"strict,omitempty"`
 
 	// What becomes of tokens that look like JWTs but aren't spelled as one:
-	// `reject` or `pass`. Revoked ones are rejected in any case. Default:
-	// `reject`.
+	// `reject` or `pass`. Revoked ones, and those in a JSON serialization, are
+	// rejected in any case. Default: `reject`.
 	Malformed string `json:"malformed,omitempty"`
 
 	// Only log, count and set placeholders; let everything pass. Default: false.
@@ -218,7 +218,7 @@ func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate) 
 		case first.Fingerprint != verdict.Facts.Fingerprint:
 			v.several = true
 		}
-		if verdict.State == revocation.Malformed && h.Malformed != "pass" && v.malformed.verdict == "" {
+		if verdict.State == revocation.Malformed && !h.mayPass(verdict.Facts.Malformed) && v.malformed.verdict == "" {
 			v.malformed = rejection{
 				status: http.StatusUnauthorized, verdict: verdictMalformed, code: "invalid_token",
 				reason: "The access token is malformed: " + verdict.Facts.Malformed.Error(), candidate: *c, found: true,
@@ -227,6 +227,13 @@ func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate) 
 		}
 	}
 	return v, rejection{}
+}
+
+// mayPass reports whether a malformed token is let through. JSON serializations
+// aren't in any case: one may have several signatures, and libraries differ in
+// which of them makes the token.
+func (h *RejectRevoked) mayPass(malformed error) bool {
+	return h.Malformed == "pass" && malformed != token.MalformedSerialization
 }
 
 // isPreflight reports whether the request is a CORS preflight, which carries no

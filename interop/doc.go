@@ -1,0 +1,3 @@
+// Package interop tests the product against foreign libraries and clients. It
+// has no code of its own.
+package interop

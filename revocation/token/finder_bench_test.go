@@ -1,0 +1,62 @@
+package token
+
+import (
+	"net/http"
+	"testing"
+)
+
+func TestFindAllocatesNothing(t *testing.T) {
+	f := newFinder(t, append(DefaultSources(), Source{SourceHeader, "X-Api-Token"}, Source{SourceCookie, "token"}, Source{SourceForm, "access_token"}, Source{Kind: SourceWebSocket}, Source{Kind: SourceBasic})...)
+	jwt := tokenOfSize(t, 840)
+	for what, r := range map[string]*http.Request{
+		"nothing":       request("a=b&c=d", "Accept", "*/*", "User-Agent", "x"),
+		"bearer":        request("", "Authorization", "Bearer "+jwt),
+		"dpop":          request("", "Authorization", "DPoP "+jwt),
+		"two":           request("", "Authorization", "Bearer "+jwt+", Bearer B"),
+		"other header":  request("", "X-Api-Token", jwt),
+		"query":         request("a=b&access_token=" + jwt + "&c=d"),
+		"cookie":        request("", "Cookie", "a=b; token="+jwt),
+		"websocket":     request("", webSocketHeader, "bearer, "+jwt),
+		"foreign":       request("", "Authorization", `Digest username="u", nonce="n"`),
+		"base64 opaque": request("", "Authorization", "Bearer abc+/def=="),
+	} {
+		if n := testing.AllocsPerRun(100, func() {
+			var room [8]Candidate
+			if _, err := f.Find(nil, r, room[:0]); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", what, n)
+		}
+	}
+}
+
+func BenchmarkFind(b *testing.B) {
+	jwt := tokenOfSize(b, 840)
+	f := newFinder(b)
+	all := newFinder(b, append(DefaultSources(), Source{SourceHeader, "X-Api-Token"}, Source{SourceCookie, "token"}, Source{SourceForm, "access_token"}, Source{Kind: SourceWebSocket})...)
+	headers := []string{"Accept", "*/*", "User-Agent", "x", "Accept-Encoding", "gzip", "Accept-Language", "de", "Cookie", "a=b; c=d; e=f", "Origin", "o", "Referer", "r"}
+	for _, c := range []struct {
+		name   string
+		finder *Finder
+		r      *http.Request
+	}{
+		{"none", f, request("a=b&c=d", headers...)},
+		{"none/all sources", all, request("a=b&c=d", headers...)},
+		{"bearer840", f, request("", append(headers, "Authorization", "Bearer "+jwt)...)},
+		{"bearer40", f, request("", append(headers, "Authorization", "Bearer "+jwt[:40])...)},
+		{"dpop840", f, request("", append(headers, "Authorization", "DPoP "+jwt)...)},
+		{"query840", f, request("a=b&access_token="+jwt, headers...)},
+		{"bearer840/all sources", all, request("a=b&c=d", append(headers, "Authorization", "Bearer "+jwt)...)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				var room [8]Candidate
+				if _, err := c.finder.Find(nil, c.r, room[:0]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
