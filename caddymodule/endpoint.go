@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/endpoint"
@@ -177,7 +178,7 @@ func (h *RevocationEndpoint) Provision(ctx caddy.Context) (err error) {
 	default:
 		return fmt.Errorf("json is %q, possible are 204, 200 and off", h.JSON)
 	}
-	if opts.Clients, err = h.clients(); err != nil {
+	if opts.Clients, err = h.clients(comparer); err != nil {
 		return err
 	}
 	h.server, err = endpoint.New(opts)
@@ -185,7 +186,7 @@ func (h *RevocationEndpoint) Provision(ctx caddy.Context) (err error) {
 }
 
 // clients returns the clients with their placeholders replaced.
-func (h *RevocationEndpoint) clients() ([]endpoint.Client, error) {
+func (h *RevocationEndpoint) clients(comparer caddyauth.Comparer) ([]endpoint.Client, error) {
 	repl := caddy.NewReplacer()
 	clients := make([]endpoint.Client, len(h.Clients))
 	for i, c := range h.Clients {
@@ -199,10 +200,25 @@ func (h *RevocationEndpoint) clients() ([]endpoint.Client, error) {
 			if err != nil {
 				return nil, fmt.Errorf("client %s: hash %d: %v", id, n+1, err)
 			}
+			if err := checkHash(comparer, []byte(hash)); err != nil {
+				return nil, fmt.Errorf("client %s: hash %d: %v", id, n+1, err)
+			}
 			clients[i].Hashes = append(clients[i].Hashes, []byte(hash))
 		}
 	}
 	return clients, nil
+}
+
+// checkHash finds hashes that aren't of the algorithm, as far as that can be
+// told without comparing: that would take a second each.
+func checkHash(c caddyauth.Comparer, hash []byte) (err error) {
+	switch c.(type) {
+	case *caddyauth.BcryptHash:
+		_, err = bcrypt.Cost(hash)
+	case *SHA256Hash:
+		_, err = decodeSHA256(hash)
+	}
+	return err
 }
 
 // fakeHash returns a hash for clients that don't exist.

@@ -190,12 +190,18 @@ func bearer(t testing.TB, address, token string) answer {
 // postRevoke sends a token to an endpoint as the client app.
 func postRevoke(t testing.TB, address, token string) answer {
 	t.Helper()
+	return postAs(t, address, "app", appSecret, token)
+}
+
+// postAs sends a token to an endpoint.
+func postAs(t testing.TB, address, client, secret, token string) answer {
+	t.Helper()
 	r, err := http.NewRequest(http.MethodPost, address, strings.NewReader(url.Values{"token": {token}}.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.SetBasicAuth("app", appSecret)
+	r.SetBasicAuth(client, secret)
 	return do(t, r)
 }
 

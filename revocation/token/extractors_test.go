@@ -111,7 +111,7 @@ func checkExtractors(t *testing.T, f *Finder, lines ...string) {
 			for _, token := range extract(value) {
 				// No token has any of these, nor is one named like a scheme or
 				// without any letter.
-				if strings.Trim(token, "='\";#:~+/\xa0") == "" || isScheme(token) || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == 0x7f || r == ',' }) {
+				if strings.Trim(strings.ReplaceAll(token, "\xa0", ""), "='\";#:~+/") == "" || isScheme(token) || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == 0x7f || r == ',' }) {
 					continue
 				}
 				if !have[r.ReadFacts(token).Fingerprint] {

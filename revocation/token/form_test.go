@@ -97,7 +97,7 @@ func TestOtherBodiesAreNotTouched(t *testing.T) {
 
 // serve runs a server whose handler looks for tokens and tells what it found,
 // sends raw to it and returns what was told.
-func serve(t *testing.T, f *Finder, timeout time.Duration, raw string, finish bool) (found []Candidate, err error, rest string, trailer http.Header) {
+func serve(t *testing.T, f *Finder, timeout time.Duration, raw string, finish bool) (found []Candidate, rest string, trailer http.Header, err error) {
 	t.Helper()
 	done := make(chan struct{})
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -123,7 +123,7 @@ func serve(t *testing.T, f *Finder, timeout time.Duration, raw string, finish bo
 		}
 	}
 	<-done
-	return found, err, rest, trailer
+	return found, rest, trailer, err
 }
 
 func TestSlowForm(t *testing.T) {
@@ -132,7 +132,7 @@ func TestSlowForm(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw := "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: " + formMediaType + "\r\nContent-Length: 100\r\n\r\naccess_token=A&b"
-	found, err, rest, _ := serve(t, f, 0, raw, false)
+	found, rest, _, err := serve(t, f, 0, raw, false)
 	checkFindError(t, "a form that doesn't come", err, 400)
 	checkFound(t, "a form that doesn't come", found, []string{"A"}, nil)
 	if rest != "access_token=A&b" {
@@ -183,7 +183,7 @@ func TestJ21_Trailers(t *testing.T) {
 		// Whoever reads the body of a form sees the trailers before they are sent on.
 		{"unannounced behind a form", "Trailer: X-Checksum\r\n", "Authorization: Bearer A\r\n", form, true},
 	} {
-		_, err, rest, trailer := serve(t, c.finder, 0, fmt.Sprintf(chunked, c.announced, c.trailer), true)
+		_, rest, trailer, err := serve(t, c.finder, 0, fmt.Sprintf(chunked, c.announced, c.trailer), true)
 		if c.refused {
 			checkFindError(t, c.what, err, 400)
 		} else if err != nil {
