@@ -127,6 +127,24 @@ func BenchmarkCachedCheck(b *testing.B) {
 	}
 }
 
+// More tokens than the array in front of ristretto has room for.
+func BenchmarkCachedCheckOfManyTokens(b *testing.B) {
+	c := checkerOf(b, listOf(b, 1_000_000))
+	tokens := make([]string, 20_000)
+	for i := range tokens {
+		tokens[i] = benchToken(840, i)
+		c.Check(tokens[i])
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := 0; pb.Next(); i++ {
+			c.Check(tokens[i*7919%len(tokens)])
+		}
+	})
+	b.ReportMetric(float64(c.CacheMisses())/float64(b.N+len(tokens)), "misses/op")
+}
+
 func BenchmarkOneHotToken(b *testing.B) {
 	c, hotToken := checkerOf(b, listOf(b, 1_000_000)), benchToken(840, 1)
 	b.ReportAllocs()

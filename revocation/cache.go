@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,17 +22,13 @@ import (
 // within ristretto.
 type cache struct {
 	seed   maphash.Seed
-	recent [recentSlots]atomic.Pointer[cached]
+	recent []atomic.Pointer[cached] // a power of two
 	misses atomic.Uint64
 
 	mu     sync.RWMutex // ristretto must not be closed during a call
 	closed bool
 	facts  *ristretto.Cache[uint64, *cached]
 }
-
-// recentSlots is how many tokens the array has room for. It holds a few
-// megabytes at most.
-const recentSlots = 1024
 
 // cached is a token and its facts. It doesn't change.
 type cached struct {
@@ -56,6 +53,8 @@ func (c *cached) bytes() int64 {
 
 func newCache(bytes int64) (*cache, error) {
 	const typical = 2048 // bytes of a cached token
+	// An eighth of what ristretto has room for.
+	recent := 1 << bits.Len64(uint64(max(bytes/typical/8, 1)-1))
 	facts, err := ristretto.NewCache(&ristretto.Config[uint64, *cached]{
 		NumCounters:        max(10*bytes/typical, 1000),
 		MaxCost:            max(bytes, 1),
@@ -65,13 +64,13 @@ func newCache(bytes int64) (*cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cache{seed: maphash.MakeSeed(), facts: facts}, nil
+	return &cache{seed: maphash.MakeSeed(), recent: make([]atomic.Pointer[cached], recent), facts: facts}, nil
 }
 
 // get returns the token's facts, from read if they aren't known.
 func (c *cache) get(token string, read FactsReader) *Facts {
 	hash := maphash.Comparable(c.seed, token)
-	slot := &c.recent[hash%recentSlots]
+	slot := &c.recent[hash&uint64(len(c.recent)-1)]
 	if known := slot.Load(); known != nil && known.token == token {
 		return known.facts
 	}
