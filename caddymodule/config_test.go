@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
@@ -207,4 +210,23 @@ func TestTheSecretCommandMakesAClientThatWorks(t *testing.T) {
 	wantStatus(t, a, 405)
 	wantStatus(t, postAs(t, c.URL("/oauth2/revoke"), "made", made.Secret, "token"), 200)
 	wantStatus(t, postAs(t, c.URL("/oauth2/revoke"), "made", made.Secret+"x", "token"), 401)
+}
+
+func FuzzCaddyfile(f *testing.F) {
+	full, err := os.ReadFile("testdata/full.Caddyfile")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, directive := range []string{"token_revocation", "revocation_endpoint", "reject_revoked"} {
+		_, block, _ := strings.Cut(string(full), "\t"+directive)
+		block, _, _ = strings.Cut(block, "\n\t}\n")
+		f.Add(block + "\n}")
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, m := range []caddyfile.Unmarshaler{new(App), new(RevocationEndpoint), new(RejectRevoked)} {
+			if err := m.UnmarshalCaddyfile(caddyfile.NewTestDispenser("directive " + text)); err != nil && !strings.Contains(err.Error(), "Testfile:") && !errors.Is(err, io.EOF) {
+				t.Errorf("%q: the error names no line: %v", text, err)
+			}
+		}
+	})
 }

@@ -167,7 +167,7 @@ func (h *RevocationEndpoint) Provision(ctx caddy.Context) (err error) {
 			Public:                      endpoint.Quota(h.Limits.Public),
 		},
 		ClientIP: clientIP, Logger: ctx.Slogger(),
-		Observe: func(o endpoint.Outcome) { endpointRequestsTotal.WithLabelValues(string(o)).Inc() },
+		Observe: countEndpoint,
 	}
 	switch h.JSON {
 	case "", "204":

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation/endpoint"
 )
 
 // Caddy makes a new registry for every configuration. What counts up lives here
@@ -28,9 +30,26 @@ var (
 		Help: "Requests to revocation_endpoint, by outcome.",
 	}, []string{"outcome"})
 
+	// The counters of all values that a label has, which so are shown from the
+	// start.
+	checkCounters    = counters(checksTotal, allVerdicts...)
+	endpointCounters = counters(endpointRequestsTotal, endpoint.Outcomes()...)
+
 	tokensChecked     atomic.Uint64 // look-ups in the caches of all configurations
 	cacheMissesBefore atomic.Uint64 // misses in the caches of configurations that ended
 )
+
+func counters[L ~string](vec *prometheus.CounterVec, labels ...L) map[L]prometheus.Counter {
+	all := map[L]prometheus.Counter{}
+	for _, l := range labels {
+		all[l] = vec.WithLabelValues(string(l))
+	}
+	return all
+}
+
+func countCheck(verdict string) { checkCounters[verdict].Inc() }
+
+func countEndpoint(outcome endpoint.Outcome) { endpointCounters[outcome].Inc() }
 
 // registerMetrics registers the metrics with the registry of the app's
 // configuration.

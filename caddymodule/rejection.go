@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/token"
@@ -24,16 +23,7 @@ const (
 	verdictUnavailable    = "unavailable"
 )
 
-// checkCounters are the counters of all verdicts, looked up once.
-var checkCounters = func() map[string]prometheus.Counter {
-	counters := map[string]prometheus.Counter{}
-	for _, v := range []string{verdictActive, verdictRevoked, verdictAbsent, verdictMalformed, verdictInvalidRequest, verdictUnavailable} {
-		counters[v] = checksTotal.WithLabelValues(v)
-	}
-	return counters
-}()
-
-func countCheck(verdict string) { checkCounters[verdict].Inc() }
+var allVerdicts = []string{verdictActive, verdictRevoked, verdictAbsent, verdictMalformed, verdictInvalidRequest, verdictUnavailable}
 
 // rejection is why a request must not pass, and how it is told so.
 type rejection struct {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 )
 
 // Many goroutines check while others revoke, with a cache that is far too small
@@ -143,4 +144,15 @@ func TestACachedCheckAllocatesNothing(t *testing.T) {
 	revoke(t, l, block(mustSelect(t, iss, Claim{RoleTokenID, "jti-1"})))
 	revoke(t, l, blockToken("x"))
 	check("with records")
+}
+
+func TestNothingRunsAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // fails when a goroutine is left
+		l := openList(t, new(memoryStore))
+		c := newChecker(t, l, plainReader{})
+		revoke(t, l, blockToken("a"))
+		wantState(t, c, "a", Revoked)
+		c.Close()
+		l.Close()
+	})
 }
