@@ -6,10 +6,11 @@ import (
 )
 
 // clock is the time by which records expire. It follows the wall clock but
-// never believes it alone: a step forward is only believed as fast as time
-// really passes again, so that a clock that is suddenly an hour ahead doesn't
-// make the list forget an hour's worth of revocations. A step back is believed
-// at once, since it only keeps records longer.
+// never believes it alone: a step forward is believed only as time really
+// passes, an hour of it in a day, so that a clock that is suddenly ahead doesn't
+// make the list forget revocations. One that is up to two hours ahead, or is so
+// for an hour, stays within the Grace. A step back is believed at once, since it
+// only keeps records longer.
 //
 // It is read on the request path and moved once a second by the List.
 type clock struct {
@@ -26,24 +27,32 @@ func newClock(now time.Time) *clock {
 
 func (c *clock) seconds() uint32 { return c.now.Load() }
 
+// catchUp is the part of the time that passes by which the clock may run fast.
+const catchUp = 24
+
+// backwards is by how much the clock must step back for that to be worth
+// telling.
+const backwards = time.Minute
+
 // tick moves the clock. The time's monotonic reading says how much time really
-// passed.
-func (c *clock) tick(now time.Time) {
-	c.advance(now, now.Sub(c.last))
+// passed. It reports whether the clock stepped back.
+func (c *clock) tick(now time.Time) (back bool) {
+	back = c.advance(now, now.Sub(c.last))
 	c.last = now
+	return back
 }
 
-// advance moves the clock towards the wall clock's time. It goes forward at
-// most twice as fast as time passed.
-func (c *clock) advance(wall time.Time, passed time.Duration) {
+// advance moves the clock towards the wall clock's time.
+func (c *clock) advance(wall time.Time, passed time.Duration) (back bool) {
 	// Round strips the monotonic reading: Sub and Before must see the wall clock.
-	wall = wall.Round(0)
-	furthest := c.time.Round(0).Add(2 * max(passed, 0))
+	wall, before := wall.Round(0), c.time.Round(0)
+	furthest := before.Add(max(passed, 0) + max(passed, 0)/catchUp)
 	if wall.After(furthest) {
 		wall = furthest
 	}
 	c.time = wall
 	c.publish()
+	return wall.Before(before.Add(-backwards))
 }
 
 func (c *clock) publish() {

@@ -14,10 +14,11 @@ func TestClock(t *testing.T) {
 	}
 	for name, steps := range map[string][]step{
 		"follows the wall clock":         {{time.Second, time.Second, time.Second}, {2 * time.Second, time.Second, 2 * time.Second}},
-		"a step forward is not believed": {{time.Hour, time.Second, 2 * time.Second}, {time.Hour + time.Second, time.Second, 4 * time.Second}},
-		"unless as much time passes":     {{time.Hour, time.Second, 2 * time.Second}, {2 * time.Hour, time.Hour, 2 * time.Hour}},
+		"a step forward is not believed": {{time.Hour, time.Second, time.Second}, {time.Hour + time.Second, time.Second, 2 * time.Second}},
+		"but an hour of it in a day":     {{2 * time.Hour, 0, 0}, {26 * time.Hour, 24 * time.Hour, 25 * time.Hour}},
+		"so half an hour ahead for long": {{time.Hour, 30 * time.Minute, 31*time.Minute + 15*time.Second}},
 		"a step back is":                 {{-time.Hour, time.Second, -time.Hour}},
-		"and taken back again slowly":    {{-time.Hour, time.Second, -time.Hour}, {time.Second, 10 * time.Second, -time.Hour + 20*time.Second}},
+		"and forward again slowly":       {{-time.Hour, time.Second, -time.Hour}, {time.Second, 10 * time.Second, -time.Hour + 10*time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClock(start)

@@ -10,12 +10,13 @@ import (
 
 // This file lets one list take over from another when the configuration names a
 // new store. For a while both are in use: requests that came in under the old
-// configuration are checked and revoke with the old list. From the moment that
-// it has a successor, a list looks up there as well and passes on what is
-// revoked, so that neither misses what the other knows.
+// configuration are checked and revoke with the old list, and when the new
+// configuration fails after all, the old one goes on alone. From the moment that
+// it has a successor, a list looks up there as well, and what is revoked with
+// either is made durable by both.
 
-// heirs are the lists whose successor a list is.
-type heirs struct {
+// predecessors are the lists whose successor a list is.
+type predecessors struct {
 	mu    sync.Mutex
 	lists []*List
 }
@@ -36,9 +37,9 @@ func (l *List) HandOver(ctx context.Context, next *List) error {
 		l.mu.Unlock()
 		return ErrListClosed
 	}
-	next.heirs.mu.Lock()
-	next.heirs.lists = append(next.heirs.lists, l)
-	next.heirs.mu.Unlock()
+	next.predecessors.mu.Lock()
+	next.predecessors.lists = append(next.predecessors.lists, l)
+	next.predecessors.mu.Unlock()
 	l.successor.Store(next)
 	waiting := slices.Clone(l.queue.waiting)
 	l.mu.Unlock()
@@ -48,6 +49,44 @@ func (l *List) HandOver(ctx context.Context, next *List) error {
 		return fmt.Errorf("carrying revocations over to the new store: %w", err)
 	}
 	return nil
+}
+
+// withRelatives changes this list and every list that succeeds it or that it
+// succeeds. It returns nil when each of them that isn't closed was changed, and
+// there is one.
+func (l *List) withRelatives(change func(*List) error) error {
+	var errs []error
+	open := false
+	// Who is related is asked after each change: what was changed before a list
+	// became one is handed over to it.
+	all := []*List{l}
+	for i := 0; i < len(all); i++ {
+		err := change(all[i])
+		if !errors.Is(err, ErrListClosed) {
+			open = true
+			errs = append(errs, err)
+		}
+		for _, o := range all[i].relatives() {
+			if !slices.Contains(all, o) {
+				all = append(all, o)
+			}
+		}
+	}
+	if !open {
+		return ErrListClosed
+	}
+	return errors.Join(errs...)
+}
+
+// relatives returns the lists that l succeeds, and its successor.
+func (l *List) relatives() []*List {
+	l.predecessors.mu.Lock()
+	defer l.predecessors.mu.Unlock()
+	all := slices.Clone(l.predecessors.lists)
+	if next := l.successor.Load(); next != nil {
+		all = append(all, next)
+	}
+	return all
 }
 
 // identity tells one record from another.
@@ -130,12 +169,12 @@ func (l *List) live(r *Record) bool {
 // append makes records of any revocations effective and waits until they are
 // durable, however long that takes.
 func (l *List) append(ctx context.Context, records []Record) error {
-	w, err := l.enforce(records)
+	done, err := l.enforce(records)
 	if err != nil {
 		return err
 	}
 	select {
-	case err := <-w.done:
+	case err := <-done:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -145,14 +184,14 @@ func (l *List) append(ctx context.Context, records []Record) error {
 // release ends l's part in all successions when it closes.
 func (l *List) release() {
 	if next := l.successor.Load(); next != nil {
-		next.heirs.mu.Lock()
-		next.heirs.lists = slices.DeleteFunc(next.heirs.lists, func(o *List) bool { return o == l })
-		next.heirs.mu.Unlock()
+		next.predecessors.mu.Lock()
+		next.predecessors.lists = slices.DeleteFunc(next.predecessors.lists, func(o *List) bool { return o == l })
+		next.predecessors.mu.Unlock()
 	}
-	l.heirs.mu.Lock()
-	defer l.heirs.mu.Unlock()
-	for _, o := range l.heirs.lists {
+	l.predecessors.mu.Lock()
+	defer l.predecessors.mu.Unlock()
+	for _, o := range l.predecessors.lists {
 		o.successor.CompareAndSwap(l, nil)
 	}
-	l.heirs.lists = nil
+	l.predecessors.lists = nil
 }

@@ -145,3 +145,20 @@ func TestStoresThatTakeTurnsDontGrow(t *testing.T) {
 	wantState(t, c, "0", Revoked)
 	wantState(t, c, "undone", Active)
 }
+
+// A reload can fail after the new configuration has served requests.
+func TestWhatASuccessorRevokedIsKeptWhenItIsGone(t *testing.T) {
+	oldStore := new(memoryStore)
+	old, next := openList(t, oldStore), openList(t, new(memoryStore))
+	if err := old.HandOver(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	revoke(t, next, blockToken("a"))
+	next.Close()
+	wantState(t, newChecker(t, old, plainReader{}), "a", Revoked)
+	revoke(t, old, blockToken("b")) // a successor that is closed is none
+	old.Close()
+	c := newChecker(t, openList(t, oldStore), plainReader{})
+	wantState(t, c, "a", Revoked)
+	wantState(t, c, "b", Revoked)
+}

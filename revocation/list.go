@@ -24,8 +24,8 @@ var (
 	// too many for the list.
 	ErrTooManyShapes = fmt.Errorf("records of %d different combinations of claims exist, more are not possible", MaxShapes)
 
-	// ErrTooManyPending is wrapped together with ErrNotDurable when so many
-	// records wait for the store that this one is enforced but won't be retried.
+	// ErrTooManyPending says that so many records wait for a store that fails
+	// that the list takes no more. Nothing was done.
 	ErrTooManyPending = errors.New("too many revocations wait for the store")
 
 	// ErrUnknownRevocation says that no live record has the revocation id.
@@ -40,14 +40,14 @@ type Options struct {
 	// CommitTimeout is how long Revoke waits for the store. Default: 5 s.
 	CommitTimeout time.Duration
 
-	// MaxPending is how many records may wait for a store that fails. Default:
-	// 100,000.
+	// MaxPending is how many records may wait for a store that fails, at some 300
+	// bytes each. Default: 1,000,000.
 	MaxPending int
 }
 
 const (
 	defaultCommitTimeout = 5 * time.Second
-	defaultMaxPending    = 100_000
+	defaultMaxPending    = 1_000_000
 )
 
 // List is the revocation list of a node: a store where records are durable, an
@@ -70,11 +70,13 @@ type List struct {
 	tally     *tally
 	closed    bool
 
+	complained time.Time // when the log was last told that the store fails
+
 	reinstating   sync.Mutex    // held by one reinstatement at a time
 	reinstatement atomic.Uint64 // how many there were
 
-	successor atomic.Pointer[List] // see handoff.go
-	heirs     heirs
+	successor    atomic.Pointer[List] // see handoff.go
+	predecessors predecessors
 
 	stop    context.CancelFunc // ends the list's goroutines
 	running sync.WaitGroup
@@ -164,22 +166,15 @@ func (l *List) apply(r *Record) {
 // no Check lets a token pass that they hit.
 //
 // An error that wraps ErrNotDurable means that they are enforced but may not
-// survive a restart; the list goes on trying. After ErrInvalidRecord,
-// ErrTooManyShapes and ErrListClosed nothing was done. When ctx ends, Revoke
-// returns, the records are written all the same.
+// survive a restart; the list goes on trying. The same records may be given
+// again then. After ErrInvalidRecord, ErrTooManyShapes, ErrTooManyPending and
+// ErrListClosed nothing was done. When ctx ends, Revoke returns, the records are
+// written all the same.
 func (l *List) Revoke(ctx context.Context, records ...Record) error {
 	if err := validateRevocation(records); err != nil {
 		return err
 	}
-	err := l.commit(ctx, records)
-	next := l.successor.Load()
-	if next == nil {
-		return err
-	}
-	if errors.Is(err, ErrListClosed) {
-		return next.Revoke(ctx, records...)
-	}
-	return errors.Join(err, next.Revoke(ctx, records...))
+	return l.withRelatives(func(l *List) error { return l.commit(ctx, records) })
 }
 
 func validateRevocation(records []Record) error {
@@ -203,14 +198,14 @@ func validateRevocation(records []Record) error {
 
 // commit enforces the records and waits until they are durable.
 func (l *List) commit(ctx context.Context, records []Record) error {
-	w, err := l.enforce(records)
+	done, err := l.enforce(records)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	select {
-	case err := <-w.done:
+	case err := <-done:
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrNotDurable, err)
 		}
@@ -220,12 +215,16 @@ func (l *List) commit(ctx context.Context, records []Record) error {
 	}
 }
 
-// enforce puts the records into the index and into the queue for the store.
-func (l *List) enforce(records []Record) (*waiting, error) {
+// enforce puts the records into the index and into the queue for the store. It
+// returns where the outcome of writing them will be told.
+func (l *List) enforce(records []Record) (<-chan error, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return nil, ErrListClosed
+	}
+	if !l.queue.hasRoom(records) {
+		return nil, ErrTooManyPending
 	}
 	if err := l.admitShapes(records); err != nil {
 		return nil, err
@@ -275,6 +274,10 @@ func (l *List) Live(actor string) int {
 
 // LiveTotal returns how many keys the index holds.
 func (l *List) LiveTotal() int { return l.index.len() }
+
+// Now returns the time by which the list lets records expire. It doesn't run
+// ahead when the wall clock suddenly does.
+func (l *List) Now() time.Time { return time.Unix(int64(l.clock.seconds()), 0) }
 
 // Reinstatements returns a number that changes with every reinstatement. Who
 // remembers that something was revoked must forget it when this changes.

@@ -118,10 +118,14 @@ func TestPendingRecordsAreBounded(t *testing.T) {
 	c := newChecker(t, l, plainReader{})
 	for i := range 15 {
 		err := l.Revoke(t.Context(), blockToken(fmt.Sprint(i)))
-		if !errors.Is(err, ErrNotDurable) || errors.Is(err, ErrTooManyPending) != (i >= 10) {
+		want, state := ErrNotDurable, Revoked
+		if i >= 10 {
+			want, state = ErrTooManyPending, Active
+		}
+		if !errors.Is(err, want) {
 			t.Errorf("call %d: %v", i, err)
 		}
-		wantState(t, c, fmt.Sprint(i), Revoked)
+		wantState(t, c, fmt.Sprint(i), state)
 	}
 	if n := l.Stats().Pending; n != 10 {
 		t.Errorf("%d records are pending", n)
@@ -343,4 +347,60 @@ type brokenLoad struct{ memoryStore }
 
 func (*brokenLoad) Load(context.Context, func([]Record) error) (Position, error) {
 	return "", errBroken
+}
+
+func TestARevocationThatIsGivenAgainWaitsWithTheFirst(t *testing.T) {
+	store := &memoryStore{fail: errBroken}
+	l := openList(t, store)
+	r := blockToken("a")
+	for range 5 {
+		if err := l.Revoke(t.Context(), r); !errors.Is(err, ErrNotDurable) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if n := l.Stats().Pending; n != 1 {
+		t.Errorf("%d records are pending", n)
+	}
+	store.set(func(s *memoryStore) { s.fail = nil })
+	revoke(t, l, r)
+	if n := len(store.stored()); n > 2 {
+		t.Errorf("%d records are stored", n)
+	}
+}
+
+// Whoever waits when the list closes is told.
+func TestNobodyWaitsForAClosedList(t *testing.T) {
+	store := &memoryStore{fail: errBroken}
+	l := openList(t, store)
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() { l.append(t.Context(), []Record{blockToken(fmt.Sprint(i))}) })
+	}
+	l.Close()
+	wg.Wait()
+}
+
+// A machine that starts with its clock ahead takes live records for expired.
+// They are back as soon as the clock is right.
+func TestRecordsThatWereTakenForExpiredComeBackWithTheRightTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		live, undone := blockToken("live"), blockToken("undone")
+		undo := Record{ID: NewID(), Kind: Reinstatement, Reinstates: []ID{undone.ID}, Expires: undone.Expires, RecordedAt: undone.RecordedAt}
+		right := time.Now()
+		time.Sleep(24 * time.Hour) // the clock is a day ahead
+		l := openList(t, &memoryStore{records: []Record{live, undone, undo}})
+		c := newChecker(t, l, plainReader{})
+		wantState(t, c, "live", Active)
+		if !l.clock.tick(right) {
+			t.Error("the step back went unnoticed")
+		}
+		l.recall(t.Context())
+		wantState(t, c, "live", Revoked)
+		wantState(t, c, "undone", Active)
+		if n := l.Live("tester"); n != 1 {
+			t.Errorf("%d live records are counted", n)
+		}
+		c.Close()
+		l.Close()
+	})
 }

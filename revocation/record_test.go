@@ -154,6 +154,7 @@ func TestRetention(t *testing.T) {
 		"exp just passed":           {Retention{}, Expiry{seconds(-time.Minute), true}, seconds(margin - time.Minute)},
 		"exp long passed":           {Retention{}, Expiry{seconds(-time.Hour), true}, seconds(margin - time.Hour)},
 		"exp at the end of time":    {Retention{}, Expiry{math.MaxInt64, true}, Never.Unix()},
+		"a leeway without end":      {Retention{Leeway: Forever}, Expiry{seconds(time.Hour), true}, Never.Unix()},
 		"no exp":                    {Retention{}, Expiry{}, seconds(30*24*time.Hour+margin) + 1},
 		"exp that can't be trusted": {Retention{}, Expiry{seconds(time.Hour), false}, seconds(30*24*time.Hour+margin) + 1},
 		"and is late":               {Retention{}, Expiry{seconds(60 * 24 * time.Hour), false}, seconds(60*24*time.Hour + margin)},
@@ -175,6 +176,7 @@ func TestTally(t *testing.T) {
 		tally.add("a", i*60)
 	}
 	tally.add("b", 60)
+	tally.add("forever", neverSeconds)
 	if tally.live("a") != 100 || tally.live("b") != 1 || tally.live("c") != 0 {
 		t.Error("miscounted")
 	}
@@ -182,7 +184,10 @@ func TestTally(t *testing.T) {
 	if n := tally.live("a"); n != 50 {
 		t.Errorf("%d live", n)
 	}
-	if len(tally.actors) != 1 {
+	if tally.live("forever") != 1 {
+		t.Error("a record that is kept for good isn't counted")
+	}
+	if len(tally.actors) != 2 {
 		t.Error("an actor without records is remembered")
 	}
 }

@@ -36,15 +36,7 @@ func (l *List) Reinstate(ctx context.Context, note Note, ids ...ID) error {
 	if len(ids) > MaxReinstates {
 		return fmt.Errorf("%w: %d revocations, at most %d can be reinstated at once", ErrInvalidRecord, len(ids), MaxReinstates)
 	}
-	err := l.reinstate(ctx, note, ids)
-	next := l.successor.Load()
-	if next == nil {
-		return err
-	}
-	if errors.Is(err, ErrListClosed) {
-		return next.Reinstate(ctx, note, ids...)
-	}
-	return errors.Join(err, next.Reinstate(ctx, note, ids...))
+	return l.withRelatives(func(l *List) error { return l.reinstate(ctx, note, ids) })
 }
 
 func (l *List) reinstate(ctx context.Context, note Note, ids []ID) error {

@@ -72,14 +72,10 @@ func (r Retention) lifetimeFrom(t time.Time) time.Time {
 }
 
 func (r Retention) withMargin(t time.Time) time.Time {
-	if !t.Before(Never) {
+	if t.After(Never.Add(-Grace)) || t.After(Never.Add(-Grace).Add(-r.leeway())) {
 		return Never
 	}
-	t = ceilSecond(t.Add(r.leeway() + Grace))
-	if t.After(Never) {
-		return Never
-	}
-	return t
+	return ceilSecond(t.Add(r.leeway()).Add(Grace))
 }
 
 // unixTime returns the time of so many Unix seconds, at most Never.

@@ -38,7 +38,7 @@ func (t *tally) live(actor string) int {
 func (t *tally) prune(now uint32) {
 	for actor, a := range t.actors {
 		for step, n := range a.ending {
-			if (step+1)*tallyStep <= now {
+			if uint64(step+1)*tallyStep <= uint64(now) {
 				a.live -= n
 				delete(a.ending, step)
 			}

@@ -20,6 +20,9 @@ const (
 	lastRetry  = time.Second
 )
 
+// complainEvery is how often a store that fails is worth a line in the log.
+const complainEvery = 10 * time.Second
+
 // Bounds of one write, and of all that are made when the list closes.
 const (
 	writeTimeout = 30 * time.Second
@@ -30,36 +33,57 @@ const (
 // List's lock guards it.
 type queue struct {
 	waiting []*waiting
-	records int // in all of them
+	byID    map[ID]*waiting // of those
+	records int             // in all of them
 	most    int
 	wake    chan struct{} // has an element when something was added
 }
 
-// waiting is one call's records. done receives the outcome of the first attempt
-// to write them; they stay in the queue until an attempt succeeds.
+// waiting is the records of one call, and of those that repeat it. They stay in
+// the queue until an attempt to write them succeeds.
 type waiting struct {
 	records []Record
-	done    chan error // has room for one
+	callers []chan error // each is told of the next attempt
 }
 
-func newQueue(most int) *queue { return &queue{most: most, wake: make(chan struct{}, 1)} }
+func newQueue(most int) *queue {
+	return &queue{byID: map[ID]*waiting{}, most: most, wake: make(chan struct{}, 1)}
+}
 
 func (q *queue) len() int { return q.records }
 
-// add queues the records.
-func (q *queue) add(records []Record) *waiting {
-	w := &waiting{records: slices.Clone(records), done: make(chan error, 1)}
-	if q.records+len(records) > q.most {
-		w.done <- ErrTooManyPending
-		return w
+// hasRoom reports whether the records can be added.
+func (q *queue) hasRoom(records []Record) bool {
+	return q.repeated(records) != nil || q.records+len(records) <= q.most
+}
+
+// repeated returns what waits of the same revocation, when it has all of the
+// records.
+func (q *queue) repeated(records []Record) *waiting {
+	w := q.byID[records[0].ID]
+	if w == nil || !slices.EqualFunc(w.records, records, func(a, b Record) bool { return identityOf(&a) == identityOf(&b) }) {
+		return nil
 	}
+	return w
+}
+
+// add queues the records and returns where the outcome of the next attempt to
+// write them will be told.
+func (q *queue) add(records []Record) <-chan error {
+	done := make(chan error, 1)
+	if w := q.repeated(records); w != nil {
+		w.callers = append(w.callers, done)
+		return done
+	}
+	w := &waiting{records: slices.Clone(records), callers: []chan error{done}}
 	q.waiting = append(q.waiting, w)
+	q.byID[records[0].ID] = w
 	q.records += len(records)
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return w
+	return done
 }
 
 // batch returns the calls at the head of the queue that fit into one write.
@@ -78,6 +102,9 @@ func (q *queue) batch() []*waiting {
 func (q *queue) remove(n int) {
 	for _, w := range q.waiting[:n] {
 		q.records -= len(w.records)
+		if id := w.records[0].ID; q.byID[id] == w {
+			delete(q.byID, id)
+		}
 	}
 	q.waiting = slices.Delete(q.waiting, 0, n)
 }
@@ -108,6 +135,20 @@ func (l *List) writeRest() {
 	defer cancel()
 	for l.queued() && l.writeBatch(ctx) {
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.queue.waiting {
+		w.tell(ErrListClosed)
+	}
+}
+
+// tell tells the callers the outcome of an attempt. The caller of tell holds
+// the list's lock.
+func (w *waiting) tell(err error) {
+	for _, done := range w.callers {
+		done <- err
+	}
+	w.callers = nil
 }
 
 func (l *List) queued() bool {
@@ -129,18 +170,16 @@ func (l *List) writeBatch(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	err := l.store.Append(ctx, records)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err == nil {
-		l.mu.Lock()
 		l.queue.remove(len(batch))
-		l.mu.Unlock()
-	} else {
-		l.logger.Error("revocations are enforced here but could not be made durable; trying again", "records", len(records), "error", err)
+	} else if now := time.Now(); now.Sub(l.complained) >= complainEvery {
+		l.complained = now
+		l.logger.Error("revocations are enforced here but could not be made durable; trying again", "records", l.queue.len(), "error", err)
 	}
 	for _, w := range batch {
-		select {
-		case w.done <- err:
-		default: // told about an earlier attempt
-		}
+		w.tell(err)
 	}
 	return err == nil
 }
@@ -163,14 +202,45 @@ func (l *List) keepHouse(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			l.clock.tick(now)
+			if l.clock.tick(now) {
+				l.recall(ctx)
+			}
 		}
 		const shardsPerTick = 4 // all of them in about a minute
 		for i := range shardsPerTick {
 			l.index.sweep((n*shardsPerTick+i)%shardCount, l.clock.seconds())
 		}
-		if n%60 == 59 {
+		if n%60 == 59 && n >= firstPrune {
 			l.prune(ctx)
+		}
+	}
+}
+
+// firstPrune is how many ticks the store keeps everything after a start: when
+// the machine started with a clock that is ahead, it has been corrected by then,
+// and what was taken for expired is still there.
+const firstPrune = 600
+
+// recall puts what the store has into the index once more. It is done when the
+// wall clock stepped back: records may have been left out as expired, or have
+// been swept, and aren't.
+func (l *List) recall(ctx context.Context) {
+	l.logger.Warn("the clock stepped back; reading the revocation store again, since revocations may have been taken for expired")
+	l.mu.Lock()
+	l.tally = newTally()
+	waiting := slices.Clone(l.queue.waiting)
+	l.mu.Unlock()
+	for _, reinstatements := range []bool{true, false} { // they first: they cancel others
+		err := l.forEach(ctx, waiting, func(r *Record) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if reinstatements == (r.Kind == Reinstatement) {
+				l.apply(r)
+			}
+		})
+		if err != nil {
+			l.logger.Error("the revocation store could not be read after the clock stepped back", "error", err)
+			return
 		}
 	}
 }
