@@ -117,14 +117,20 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Validate checks the configuration.
 func (a *App) Validate() error {
-	if a.Leeway < 0 {
-		return fmt.Errorf("leeway is negative: %s", time.Duration(a.Leeway))
+	if a.Leeway < 0 || time.Duration(a.Leeway) > maxLeeway {
+		return fmt.Errorf("leeway is %s, possible is up to %s", time.Duration(a.Leeway), maxLeeway)
 	}
-	if a.CacheSize < 0 {
-		return fmt.Errorf("cache_size is negative: %d", a.CacheSize)
+	if a.CacheSize < 0 || a.CacheSize > maxCacheSize {
+		return fmt.Errorf("cache_size is %d bytes, possible is up to %d", a.CacheSize, int64(maxCacheSize))
 	}
 	return nil
 }
+
+// Bounds of the configuration: what is beyond them is a slip of the pen.
+const (
+	maxLeeway    = 30 * 24 * time.Hour
+	maxCacheSize = 64 << 30
+)
 
 // Start opens the list, or joins the one that an earlier configuration opened,
 // and lets the handlers begin.

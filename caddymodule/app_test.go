@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +15,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 )
 
 func TestARevokedTokenIsRejectedOnItsVeryNextRequestAndAfterARestart(t *testing.T) {
@@ -80,6 +84,29 @@ func TestAReloadThatFailsChangesNothing(t *testing.T) {
 	}
 	if err := c.tryLoad(strings.Replace(site("b"), "DIR/b.db", "DIR", 1)); err == nil {
 		t.Fatal("a folder as store is no error")
+	}
+	// Caddy starts its apps in any order, so the new configuration may serve
+	// before another app fails.
+	both := strings.Replace(strings.Replace(site("b"), ":PORT", ":PORT, :PORT1", 1), "{\n", "{\n\tfailing_app\n", 1)
+	for revoked := 0; revoked < 3; {
+		token := fmt.Sprint("during-", revoked)
+		beforeFailing = func() {
+			conn, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", c.ports["PORT1"]))
+			if err != nil {
+				return // another order this time
+			}
+			conn.Close()
+			mustRevoke(t, c.urlOf("PORT1", "/oauth2/revoke"), token)
+			revoked++
+		}
+		before := revoked
+		if err := c.tryLoad(both); err == nil {
+			t.Fatal("an app that fails is no error")
+		}
+		http.DefaultClient.CloseIdleConnections()
+		if revoked > before {
+			wantStatus(t, bearer(t, c.URL("/"), token), 401)
+		}
 	}
 	mustRevoke(t, c.URL("/oauth2/revoke"), "after")
 	for _, token := range []string{"before", "after"} {
@@ -268,3 +295,33 @@ func metric(text, name string) (v float64) {
 	}
 	return v
 }
+
+// failingApp fails to start.
+type failingApp struct{ app *App }
+
+var beforeFailing func()
+
+func init() {
+	caddy.RegisterModule(failingApp{})
+	httpcaddyfile.RegisterGlobalOption("failing_app", func(*caddyfile.Dispenser, any) (any, error) {
+		return httpcaddyfile.App{Name: "failing_app", Value: []byte("{}")}, nil
+	})
+}
+
+func (failingApp) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "failing_app", New: func() caddy.Module { return new(failingApp) }}
+}
+
+func (f *failingApp) Provision(ctx caddy.Context) (err error) {
+	f.app, err = appOf(ctx)
+	return err
+}
+
+func (f *failingApp) Start() error {
+	if f.app.started() {
+		beforeFailing()
+	}
+	return errors.New("this app fails")
+}
+
+func (*failingApp) Stop() error { return nil }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/dustin/go-humanize"
@@ -69,15 +70,14 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "leeway":
 			err = oneArg(d, "a duration such as 5m", func(s string) error {
 				v, err := caddy.ParseDuration(s)
+				if err == nil && (v <= 0 || v > maxLeeway) {
+					err = fmt.Errorf("it is between 1ns and %s", maxLeeway)
+				}
 				a.Leeway = caddy.Duration(v)
 				return err
 			})
 		case "cache_size":
-			err = oneArg(d, "a size such as 64MiB", func(s string) error {
-				v, err := humanize.ParseBytes(s)
-				a.CacheSize = int64(v)
-				return err
-			})
+			err = oneArg(d, "a size such as 64MiB", size(&a.CacheSize, maxCacheSize))
 		case "match_claims":
 			claims := d.RemainingArgs()
 			if len(claims) == 0 {
@@ -101,7 +101,7 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 	name := d.Val()
 	id := appID + ".stores." + name
 	if _, err := caddy.GetModule(id); err != nil {
-		return d.Errf("unknown store '%s': built in are %v; others are built in with xcaddy", name, storeNames())
+		return d.Errf("unknown store '%s': built in are %v; others are built in with xcaddy", name, moduleNames(appID+".stores"))
 	}
 	store, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
@@ -111,10 +111,15 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func storeNames() (names []string) {
-	for _, info := range caddy.GetModules(appID + ".stores") {
+// hashNamespace is where Caddy's hashes are.
+const hashNamespace = "http.authentication.hashes"
+
+// moduleNames returns the names of the modules in a namespace, sorted.
+func moduleNames(namespace string) (names []string) {
+	for _, info := range caddy.GetModules(namespace) {
 		names = append(names, info.ID.Name())
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -169,6 +174,21 @@ func set(to *string) func(string) error {
 	}
 }
 
+// size returns a setter for oneArg that takes a number of bytes.
+func size[N int | int64](to *N, most uint64) func(string) error {
+	return func(s string) error {
+		n, err := humanize.ParseBytes(s)
+		if err != nil {
+			return errNoSize
+		}
+		if n == 0 || n > most {
+			return fmt.Errorf("it is between 1 and %d bytes", most)
+		}
+		*to = N(n)
+		return nil
+	}
+}
+
 // oneOf returns a setter for oneArg that takes one of some words.
 func oneOf(to *string, words ...string) func(string) error {
 	return func(s string) error {
@@ -183,4 +203,6 @@ func oneOf(to *string, words ...string) func(string) error {
 var (
 	errEmpty       = errors.New("it is empty")
 	errUnknownWord = errors.New("unknown word")
+	errNoNumber    = errors.New("it is no number from 1 on")
+	errNoSize      = errors.New("it is no size")
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -82,8 +83,10 @@ type Client struct {
 	// can be rotated. A client without one is public. Placeholders are possible.
 	Hashes []string `json:"hashes,omitempty"`
 
-	// The client is an operator's tool. It may revoke tokens of any client, and
-	// when the list is almost full. Default: false.
+	// The client is an operator's tool: it may revoke tokens of any client, and
+	// may do so when `live_total` is almost reached. Default: false. (Without
+	// issuers a token's client isn't known, so that every client may revoke any
+	// token that it has.)
 	AnyToken bool `json:"any_token,omitempty"`
 
 	// What the client may record, where it differs from the limits of all.
@@ -105,7 +108,8 @@ type Quota struct {
 }
 
 // Limits bound failed attempts and what clients may record. In each number zero
-// means the default and a negative number no limit.
+// means the default and, but for `concurrent_compares`, a negative number no
+// limit.
 type Limits struct {
 	// How often authentication may fail in a minute with one `client_id` from one
 	// address. Default: 20.
@@ -114,7 +118,8 @@ type Limits struct {
 	// The same over all `client_id`s. Default: 100.
 	FailuresPerMinutePerAddress int `json:"failures_per_minute_per_address,omitempty"`
 
-	// How many secrets may be compared at one time. Default: the number of cores.
+	// How many secrets may be compared at one time; this is always limited.
+	// Default: the number of cores, at most 16.
 	ConcurrentCompares int `json:"concurrent_compares,omitempty"`
 
 	// How many live records there may be before the endpoint takes no more; the
@@ -181,8 +186,16 @@ func (h *RevocationEndpoint) Provision(ctx caddy.Context) (err error) {
 	if opts.Clients, err = h.clients(comparer); err != nil {
 		return err
 	}
-	h.server, err = endpoint.New(opts)
-	return err
+	if h.server, err = endpoint.New(opts); err != nil {
+		return err
+	}
+	// A hash that is missing, because a variable is empty, makes a client public.
+	for _, c := range opts.Clients {
+		if len(c.Hashes) == 0 {
+			opts.Logger.Info("a client has no hash and so is public: its id is all that it needs", "client_id", c.ID)
+		}
+	}
+	return nil
 }
 
 // clients returns the clients with their placeholders replaced.
@@ -269,6 +282,14 @@ func (l appList) LiveTotal() int {
 		return 0
 	}
 	return l.app.running.list.LiveTotal()
+}
+
+// Now returns the time by which records expire.
+func (l appList) Now() time.Time {
+	if !l.app.started() {
+		return time.Now()
+	}
+	return l.app.running.list.Now()
 }
 
 // Reinstatements returns a number that changes with every reinstatement.

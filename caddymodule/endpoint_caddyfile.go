@@ -1,10 +1,8 @@
 package caddymodule
 
 import (
-	"fmt"
 	"strconv"
-
-	"github.com/dustin/go-humanize"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -20,7 +18,7 @@ func parseRevocationEndpoint(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValu
 	if err != nil {
 		return nil, err
 	}
-	if !found {
+	if !found || matcher == nil { // a matcher of everything has no matchers
 		return nil, h.Err("the endpoint needs its path, as in: revocation_endpoint /oauth2/revoke")
 	}
 	h.Reset()
@@ -77,10 +75,10 @@ func (h *RevocationEndpoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "client":
 			err = h.unmarshalClient(d)
 		case "hash_algorithm":
-			err = oneArg(d, "an algorithm such as bcrypt or sha256", func(s string) error {
-				info, err := caddy.GetModule("http.authentication.hashes." + s)
+			err = oneArg(d, "one of "+strings.Join(moduleNames(hashNamespace), ", "), func(s string) error {
+				info, err := caddy.GetModule(hashNamespace + "." + s)
 				if err != nil {
-					return err
+					return errUnknownWord
 				}
 				h.HashRaw = caddyconfig.JSONModuleObject(info.New(), "algorithm", s, nil)
 				return nil
@@ -104,11 +102,7 @@ func (h *RevocationEndpoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "moov_strict":
 			h.MoovStrict, err = true, noArgs(d)
 		case "max_body":
-			err = oneArg(d, "a size such as 64KiB", func(s string) error {
-				v, err := humanize.ParseBytes(s)
-				h.MaxBody = int(v)
-				return err
-			})
+			err = oneArg(d, "a size such as 64KiB", size(&h.MaxBody, maxFormLimit))
 		case "limits":
 			err = h.Limits.unmarshal(d)
 		default:
@@ -177,7 +171,7 @@ func (l *Limits) unmarshal(d *caddyfile.Dispenser) error {
 		case "failures_per_minute_per_address":
 			err = limit(d, &l.FailuresPerMinutePerAddress)
 		case "concurrent_compares":
-			err = limit(d, &l.ConcurrentCompares)
+			err = oneArg(d, "a number from 1 on", number(&l.ConcurrentCompares))
 		case "live_total":
 			err = limit(d, &l.LiveTotal)
 		case "confidential":
@@ -201,13 +195,20 @@ func limit(d *caddyfile.Dispenser, to *int) error {
 			*to = -1
 			return nil
 		}
+		return number(to)(s)
+	})
+}
+
+// number returns a setter for oneArg that takes a number from 1 on.
+func number(to *int) func(string) error {
+	return func(s string) error {
 		n, err := strconv.Atoi(s)
-		if err == nil && n < 1 {
-			err = fmt.Errorf("%d is less than 1", n)
+		if err != nil || n < 1 {
+			return errNoNumber
 		}
 		*to = n
-		return err
-	})
+		return nil
+	}
 }
 
 // Interface guards

@@ -135,6 +135,9 @@ func (h *RejectRevoked) ServeHTTP(w http.ResponseWriter, r *http.Request, next c
 	var space [8]token.Candidate
 	candidates, err := h.finder.Find(w, r, space[:0])
 	rejected := h.check(r, candidates, err)
+	if !h.DryRun {
+		dropForeignUpgrades(r)
+	}
 	if rejected.verdict == "" {
 		verdict := verdictActive
 		if len(candidates) == 0 {
@@ -151,6 +154,18 @@ func (h *RejectRevoked) ServeHTTP(w http.ResponseWriter, r *http.Request, next c
 	}
 	h.challenge(w, r, rejected)
 	return caddyhttp.Error(rejected.status, errors.New(rejected.reason))
+}
+
+// dropForeignUpgrades makes the request one to go on with as it is, unless it
+// asks for nothing but a WebSocket: a server may ignore Upgrade (RFC 9110 §7.8).
+// Behind an upgrade to HTTP/2 there would be requests that nobody checks.
+func dropForeignUpgrades(r *http.Request) {
+	for _, value := range r.Header["Upgrade"] {
+		if !strings.EqualFold(strings.TrimSpace(value), "websocket") {
+			delete(r.Header, "Upgrade")
+			return
+		}
+	}
 }
 
 // check finds the reason why the request must not pass, in this order: a

@@ -1,14 +1,15 @@
 package caddymodule
 
 import (
-	"github.com/dustin/go-humanize"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation/token"
 )
+
+// maxFormLimit bounds what one request may make the handler keep in memory.
+const maxFormLimit = 16 << 20
 
 func parseRejectRevoked(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	reject := new(RejectRevoked)
@@ -59,11 +60,7 @@ func (h *RejectRevoked) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "malformed":
 			err = oneArg(d, "reject or pass", oneOf(&h.Malformed, "reject", "pass"))
 		case "form_limit":
-			err = oneArg(d, "a size such as 64KiB", func(s string) error {
-				v, err := humanize.ParseBytes(s)
-				h.FormLimit = int64(v)
-				return err
-			})
+			err = oneArg(d, "a size such as 64KiB", size(&h.FormLimit, maxFormLimit))
 		case "dry_run":
 			h.DryRun, err = true, noArgs(d)
 		default:

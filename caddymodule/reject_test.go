@@ -268,3 +268,23 @@ func basic(user, password string) string {
 	r.SetBasicAuth(user, password)
 	return strings.TrimPrefix(r.Header.Get("Authorization"), "Basic ")
 }
+
+// Behind an upgrade to HTTP/2 the upstream would get requests that nobody
+// checked.
+func TestUpgradesToAnythingButWebSocketAreNotPassedOn(t *testing.T) {
+	u := startUpstream(t)
+	c := startCaddy(t, strings.Replace(oneSite, "respond served", "reverse_proxy "+u.address(), 1))
+	host := strings.TrimPrefix(c.URL(""), "http://")
+	for upgrade, passes := range map[string]bool{
+		"websocket": true, "WebSocket": true, "h2c": false, "websocket, h2c": false, "h2c\r\nUpgrade: websocket": false, "TLS/1.0": false,
+	} {
+		raw(t, host, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: "+upgrade+"\r\n\r\n")
+		s := u.take()
+		if len(s) != 1 {
+			t.Fatalf("%s: %d requests", upgrade, len(s))
+		}
+		if got := s[0].request.Header.Get("Upgrade"); (got != "") != passes {
+			t.Errorf("%q: the upstream sees %q", upgrade, got)
+		}
+	}
+}

@@ -43,7 +43,7 @@ type rejection struct {
 func unsearchable(err error) rejection {
 	r := rejection{status: http.StatusBadRequest, verdict: verdictInvalidRequest, code: "invalid_request", reason: err.Error()}
 	if e := new(token.FindError); errors.As(err, &e) {
-		r.status, r.reason = e.Status, e.Reason
+		r.status, r.reason = e.Status, strings.ToUpper(e.Reason[:1])+e.Reason[1:]
 	}
 	return r
 }

@@ -48,8 +48,18 @@ func (b *BoltStore) Provision(caddy.Context) error {
 	return nil
 }
 
-// StoreKey implements Store.
-func (b *BoltStore) StoreKey() string { return "bolt:" + b.Path }
+// StoreKey implements Store. One file has one key, also where a link leads to
+// it.
+func (b *BoltStore) StoreKey() string {
+	dir, file := filepath.Split(b.Path)
+	if real, err := filepath.EvalSymlinks(b.Path); err == nil {
+		return "bolt:" + real
+	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return "bolt:" + filepath.Join(real, file)
+	}
+	return "bolt:" + b.Path
+}
 
 // OpenStore implements Store.
 func (b *BoltStore) OpenStore(ctx context.Context, logger *slog.Logger) (revocation.Store, error) {

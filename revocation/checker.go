@@ -69,7 +69,16 @@ func NewChecker(list *List, read FactsReader, cacheBytes int64) (*Checker, error
 //
 // It does no I/O. For a token whose facts are cached it allocates nothing.
 func (c *Checker) Check(token string) Verdict {
-	facts := c.cache.get(token, c.read)
+	return c.decide(c.cache.get(token, c.read))
+}
+
+// CheckOnce is Check for what may not be a token: a password, say. Nothing of it
+// is remembered.
+func (c *Checker) CheckOnce(token string) Verdict {
+	return c.decide(c.read.ReadFacts(token))
+}
+
+func (c *Checker) decide(facts *Facts) Verdict {
 	if g := c.list.lookup(facts); g != nil {
 		return Verdict{Revoked, g.kind, g.shape, facts}
 	}

@@ -96,6 +96,25 @@ func TestACacheHitIsDecidedByTheTokenItself(t *testing.T) {
 	wantState(t, c, "another", Active)
 }
 
+func TestCheckOnceRemembersNothing(t *testing.T) {
+	l := openList(t, new(memoryStore))
+	c := newChecker(t, l, plainReader{})
+	for range 2 {
+		if s := c.CheckOnce("password").State; s != Active {
+			t.Error(s)
+		}
+	}
+	for i := range c.cache.recent {
+		if c.cache.recent[i].Load() != nil {
+			t.Error("it is remembered")
+		}
+	}
+	revoke(t, l, blockToken("password"))
+	if s := c.CheckOnce("password").State; s != Revoked {
+		t.Error(s)
+	}
+}
+
 func TestMalformedTokensAreLookedUpAndNotCached(t *testing.T) {
 	l := openList(t, new(memoryStore))
 	odd := func() *Facts { return &Facts{Fingerprint: Fingerprint{7}, Malformed: errBroken} }
