@@ -229,8 +229,10 @@ func (l *List) enforce(records []Record) (<-chan error, error) {
 	if err := l.admitShapes(records); err != nil {
 		return nil, err
 	}
-	for i := range records {
-		l.apply(&records[i])
+	if l.queue.repeated(records) == nil {
+		for i := range records {
+			l.apply(&records[i])
+		}
 	}
 	return l.queue.add(records), nil
 }

@@ -3,8 +3,9 @@
 //
 // A client proves who it is and hands in a token; the token's fingerprint is put
 // on the revocation list; the answer is success only when the list says that it
-// is durable and enforced. Nothing else about the token is believed: its claims
-// aren't verified here, so possession revokes that one token and no other.
+// is durable and enforced, or when the token has expired already. Nothing else
+// about the token is believed: its claims aren't verified here, so possession
+// revokes that one token and no other.
 //
 // One endpoint speaks two dialects. A body of type
 // application/x-www-form-urlencoded is RFC 7009 to the letter and is answered

@@ -107,6 +107,7 @@ func (l *stub) LiveTotal() int {
 }
 
 func (l *stub) Reinstatements() uint64 { return l.again.Load() }
+func (l *stub) Now() time.Time         { return time.Now() }
 
 // hash is a fast password hash that counts how often it is compared.
 type hash struct {

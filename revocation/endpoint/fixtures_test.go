@@ -264,7 +264,6 @@ func (f *fixture) expect(m message, want expect) reply {
 var (
 	ok        = expect{status: 200, dead: true}
 	noContent = expect{status: 204, dead: true}
-	noEffect  = expect{status: 200}
 )
 
 func refused(status int, code string) expect { return expect{status: status, code: code} }

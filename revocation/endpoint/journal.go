@@ -38,6 +38,9 @@ func newJournal(logger *slog.Logger, elapsed func() time.Duration) *journal {
 // well.
 func (j *journal) outcome(x *exchange, a *answer) {
 	ctx, level := x.r.Context(), a.outcome.level()
+	if x.hint != "" {
+		level = max(level, slog.LevelInfo) // a mistake that nobody else notices
+	}
 	if !j.logger.Enabled(ctx, level) {
 		return
 	}

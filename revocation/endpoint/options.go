@@ -116,7 +116,7 @@ type Options struct {
 	// none.
 	Observe func(Outcome)
 
-	// Now is the clock. Default: time.Now.
+	// Now is the wall clock. Default: time.Now.
 	Now func() time.Time
 }
 
@@ -144,7 +144,8 @@ type Client struct {
 type List interface {
 	// Revoke makes the records of one revocation effective. Nil means that they
 	// are enforced and durable; an error that wraps revocation.ErrNotDurable, that
-	// they are enforced only.
+	// they are enforced only. They may be passed again then, and whenever they are
+	// still waiting to become durable, that is what the call waits for.
 	Revoke(ctx context.Context, records ...revocation.Record) error
 	// Live returns how many live records the actor has.
 	Live(actor string) int
@@ -153,6 +154,9 @@ type List interface {
 	// Reinstatements returns a number that changes whenever something is
 	// reinstated.
 	Reinstatements() uint64
+	// Now returns the time by which the list lets records expire; it doesn't run
+	// ahead when the wall clock does.
+	Now() time.Time
 }
 
 // Comparer compares a secret with a hash. Caddy's password hashes are Comparers.
@@ -163,7 +167,8 @@ type Comparer interface {
 }
 
 // Limits bound failed attempts, slow comparisons and the list's size. In each
-// number zero means the default, and a negative one no limit.
+// number zero means the default, and a negative one no limit, unless the field
+// says otherwise.
 type Limits struct {
 	// FailuresPerMinute is how often authentication may fail with one client_id
 	// from one address: RFC 6749 §2.3.1. Other addresses aren't affected, nor is
@@ -176,7 +181,8 @@ type Limits struct {
 	FailuresPerMinutePerAddress int
 
 	// ConcurrentCompares is how many requests may have a secret compared at one
-	// time. Default: GOMAXPROCS, at most 16. Never unlimited: a negative number is an error.
+	// time. It can't be unlimited, since each comparison may keep a core busy: a
+	// negative number is an error. Default: min(GOMAXPROCS, 16).
 	ConcurrentCompares int
 
 	// CompareWait is how long a request waits for its turn. Default:
@@ -197,9 +203,9 @@ type Limits struct {
 	Public Quota
 }
 
-// Quota bounds what one client may record. Repeats and tokens that have expired
-// cost nothing. In each number zero means the default, and a negative one no
-// limit.
+// Quota bounds what one client may record. Repeats, retries of what isn't durable
+// yet, and tokens that have expired cost nothing. In each number zero means the
+// default, and a negative one no limit.
 type Quota struct {
 	// Live is how many live records the client may have, across restarts.
 	Live int

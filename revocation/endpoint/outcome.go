@@ -11,13 +11,11 @@ type Outcome string
 const (
 	// Revoked: the token is on the list, durable and enforced.
 	Revoked Outcome = "revoked"
-	// Repeated: the same client had this token revoked before. Success.
+	// Repeated: the same client had this token revoked before, and it is on the
+	// list still. Success.
 	Repeated Outcome = "repeated"
 	// Expired: the token expired so long ago that nobody accepts it. Success.
 	Expired Outcome = "expired"
-	// Unpresentable: no request can carry such a token, so there is nothing to
-	// revoke. Success, as RFC 7009 §2.2 has it for invalid tokens.
-	Unpresentable Outcome = "unpresentable"
 	// Preflight: an OPTIONS request was answered.
 	Preflight Outcome = "preflight"
 
@@ -45,7 +43,8 @@ const (
 	Busy Outcome = "busy"
 	// QuotaExceeded: the client may not record more, or not so fast.
 	QuotaExceeded Outcome = "quota_exceeded"
-	// NotDurable: the token is enforced here but the store failed.
+	// NotDurable: the token is enforced here but the store failed. A retry waits
+	// for the same record.
 	NotDurable Outcome = "not_durable"
 	// Unavailable: the list took nothing.
 	Unavailable Outcome = "unavailable"
@@ -56,7 +55,7 @@ const (
 // Outcomes returns every Outcome that there is.
 func Outcomes() []Outcome {
 	return []Outcome{
-		Revoked, Repeated, Expired, Unpresentable, Preflight,
+		Revoked, Repeated, Expired, Preflight,
 		InvalidRequest, InvalidClient, OriginRefused, MethodNotAllowed, UnsupportedMediaType,
 		TooLarge, IncompleteBody, TLSRequired,
 		RateLimited, Busy, QuotaExceeded, NotDurable, Unavailable, InternalError,
@@ -70,7 +69,7 @@ func (o Outcome) level() slog.Level {
 		return slog.LevelError
 	case InvalidClient, OriginRefused, RateLimited, Busy, QuotaExceeded:
 		return slog.LevelWarn
-	case Unpresentable, TLSRequired:
+	case TLSRequired:
 		return slog.LevelInfo
 	}
 	return slog.LevelDebug

@@ -19,8 +19,8 @@ const source = "endpoint"
 const failureRetry = 5 * time.Second
 
 // revoke puts the token on the list. Success is answered only when the token is
-// provably dead: durable and enforced, or expired, or of a form that no request can
-// carry.
+// provably dead: durable and enforced, or expired. Every token is recorded by its
+// fingerprint, whatever its bytes: a query or a form can carry any.
 //
 // The hint is not needed: what is on the list is the token, whatever its type. RFC
 // 7009 §2.1 wants tokens found despite a wrong hint, and §2.2 unknown ones ignored.
@@ -31,51 +31,59 @@ func (s *Server) revoke(x *exchange) *answer {
 	}
 	facts := s.opts.Facts.ReadFacts(token)
 	x.fingerprint = facts.Fingerprint.String()
-	if facts.Malformed == nil && !presentable(token) {
+	if facts.Malformed == nil {
 		x.hint = hintFor(token)
-		return x.success(Unpresentable)
 	}
 	now := s.opts.Now()
 	expires := s.opts.Retention.Token(facts.Expiry, now)
-	if !expires.After(now) {
+	// A clock that is suddenly ahead must not make a living token look expired.
+	if !expires.After(earlier(now, s.opts.List.Now())) {
 		return x.success(Expired)
 	}
+	key := repeatKey{facts.Fingerprint, x.client}
 	// Read before the list is: a reinstatement in between must not be missed.
 	reinstatements := s.opts.List.Reinstatements()
-	if s.repeats.covers(facts.Fingerprint, x.client, expires, now, reinstatements) {
+	m, known := s.repeats.find(key, expires, now, reinstatements)
+	if known && m.durable {
 		return x.success(Repeated)
 	}
-	if wait := s.quotas.admit(x.client, x.address); wait > 0 {
-		return tooMany(QuotaExceeded, wait, "the client may not revoke more tokens now")
+	if !known {
+		if wait := s.quotas.admit(x.client, x.address); wait > 0 {
+			return tooMany(QuotaExceeded, wait, "the client may not revoke more tokens now")
+		}
+		defer s.quotas.release(x.client)
+		m = newMade(now, expires, reinstatements)
 	}
-	defer s.quotas.release(x.client)
-	x.err = s.record(x, facts.Fingerprint, now, expires)
+	return s.record(x, key, m)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// record hands the record to the list and waits until it is durable; not longer
+// than the list may take, but also when the client has gone: it wanted the token
+// dead. A record that the list has already, enforced but not durable, is handed
+// over once more: the list makes the same one durable.
+func (s *Server) record(x *exchange, key repeatKey, m made) *answer {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), s.opts.RevokeTimeout)
+	defer cancel()
+	x.err = s.opts.List.Revoke(ctx, m.record(key))
 	switch {
 	case x.err == nil:
-		s.repeats.note(facts.Fingerprint, x.client, expires, reinstatements)
+		m.durable = true
+		s.repeats.note(key, m)
 		return x.success(Revoked)
 	case errors.Is(x.err, revocation.ErrNotDurable):
+		s.repeats.note(key, m)
 		return unavailable(NotDurable, failureRetry, "the token must be assumed to be valid still: try again")
 	case errors.Is(x.err, revocation.ErrInvalidRecord):
 		return refusal(InternalError, http.StatusInternalServerError, codeServerError, "internal error")
 	}
 	return unavailable(Unavailable, failureRetry, "the token must be assumed to be valid still: try again")
-}
-
-// record has the list revoke the token. A client that hangs up doesn't stop it: it
-// has asked for its token to be dead.
-func (s *Server) record(x *exchange, token revocation.Fingerprint, now, expires time.Time) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), s.opts.RevokeTimeout)
-	defer cancel()
-	return s.opts.List.Revoke(ctx, revocation.Record{
-		ID:         revocation.NewID(),
-		Kind:       revocation.Block,
-		Selector:   revocation.SelectToken(token),
-		Expires:    expires,
-		Source:     source,
-		Actor:      x.client.actor,
-		RecordedAt: now.Truncate(time.Millisecond).UTC(),
-	})
 }
 
 // checkToken refuses a request that names no token, and a token that is too long.
@@ -113,28 +121,18 @@ func moovHint(hint string) bool {
 	return hint == "" || hint == "access_token" || hint == "refresh_token"
 }
 
-// presentable reports whether a request can carry the token, if it isn't shaped
-// like a JWT. Nothing that finds tokens in requests finds one with such characters.
-func presentable(token string) bool {
-	for i := range len(token) {
-		if c := token[i]; c <= ' ' || c == ',' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-// hintFor is what the operator hears about a token that can't be presented: it is
-// most likely a mistake of the client's.
+// hintFor is what the operator hears about a token that is most likely a mistake
+// of the client's, and nothing about any other. It is revoked as it stands.
 func hintFor(token string) string {
-	scheme, _, ok := strings.Cut(strings.TrimSpace(token), " ")
+	trimmed := strings.TrimSpace(token)
+	scheme, _, spaced := strings.Cut(trimmed, " ")
 	switch {
-	case ok && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP")):
-		return "the client sent the value of an Authorization header: only what follows the scheme is the token"
-	case presentable(strings.TrimSpace(token)):
+	case spaced && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP")):
+		return "the client sent the value of an Authorization header: only what follows the scheme is the token, and it was not revoked"
+	case trimmed != token:
 		return "the client sent white space around the token"
-	case strings.Contains(token, " "):
+	case spaced:
 		return "the token has a space in it: maybe the client didn't encode a plus sign"
 	}
-	return "the token has a comma or a control character in it"
+	return ""
 }
