@@ -54,6 +54,8 @@ func TestJ_Check(t *testing.T) {
 		{"J4 two live ones, strict", "strict", "/", auth("Bearer "+good, "Bearer "+other), 400, `error="invalid_request"`},
 		{"J4 one live one twice, strict", "strict", "/", auth("Bearer "+good, "Bearer "+good), 200, ""},
 		{"J4 revoked and live, strict", "strict", "/", auth("Bearer "+good, "Bearer "+bad), 401, revoked},
+		{"J4 behind 64 others", "", "/", auth("Bearer " + strings.Repeat("a, Bearer b", 70) + ", Bearer " + bad), 400, `error="invalid_request"`},
+		{"J4 in the place of Basic credentials", "", "/", auth("Basic " + opaque), 401, revoked},
 		{"J4 other schemes", "", "/", auth("Token " + bad), 401, revoked},
 		{"J4 no scheme", "", "/", auth(bad), 401, revoked},
 		{"J5 query", "", "/?access_token=" + bad, nil, 401, revoked},

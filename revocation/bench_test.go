@@ -133,8 +133,13 @@ func BenchmarkCachedCheckOfManyTokens(b *testing.B) {
 	tokens := make([]string, 20_000)
 	for i := range tokens {
 		tokens[i] = benchToken(840, i)
-		c.Check(tokens[i])
 	}
+	for range 20 { // ristretto drops most of a burst
+		for _, t := range tokens {
+			c.Check(t)
+		}
+	}
+	before := c.CacheMisses()
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
@@ -142,7 +147,7 @@ func BenchmarkCachedCheckOfManyTokens(b *testing.B) {
 			c.Check(tokens[i*7919%len(tokens)])
 		}
 	})
-	b.ReportMetric(float64(c.CacheMisses())/float64(b.N+len(tokens)), "misses/op")
+	b.ReportMetric(float64(c.CacheMisses()-before)/float64(b.N), "misses/op")
 }
 
 func BenchmarkOneHotToken(b *testing.B) {

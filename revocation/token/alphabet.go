@@ -27,6 +27,16 @@ func trimSpace(s string) string {
 	return s
 }
 
+// isBase64 reports whether s is base64 (RFC 4648 §4) with no scheme in it.
+func isBase64(s string) bool {
+	for _, b := range []byte(strings.TrimRight(s, "=")) {
+		if sextets[b] == notSextet || b == '-' || b == '_' {
+			return false
+		}
+	}
+	return indexBearer(s, 0) < 0
+}
+
 // trimToToken removes what no b64token has from both ends.
 func trimToToken(s string) string {
 	for s != "" && !tokenBytes[s[0]] {
@@ -118,7 +128,8 @@ func tokenScheme(word string) (string, bool) {
 	return "", false
 }
 
-// foreignScheme reports whether the credentials of a scheme never are a token.
+// foreignScheme reports whether the credentials of a scheme are no bearer token
+// to anybody who knows the scheme.
 func foreignScheme(word string) bool {
 	switch len(word) {
 	case 4:

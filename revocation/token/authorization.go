@@ -36,9 +36,13 @@ func (c *collector) authorization(value string) {
 			c.token(token, scheme)
 		}
 	}
-	foreign := false // in the credentials of a scheme that has no tokens
+	// Once, since it would be done again behind every scheme.
+	value = strings.TrimRightFunc(value, func(r rune) bool { return r < 0x80 && isSpace(byte(r)) })
+	lastComma := strings.LastIndexByte(value, ',')
+	foreign := false   // there are credentials of a scheme that has no tokens
+	hasBearer := false // known where foreign is true
 	afterComma := false
-	for at := 0; !c.full(); {
+	for at := 0; !c.overflow; {
 		start, end, comma := nextWord(value, at)
 		if start == end {
 			break
@@ -46,30 +50,46 @@ func (c *collector) authorization(value string) {
 		afterComma = afterComma || comma
 		word := value[start:end]
 		if scheme, ok := tokenScheme(word); ok {
-			foreign = false
+			c.secret, c.onlyJWTs = false, false
+			c.rest(value, end, lastComma)
 			at = c.credential(value, end, scheme, false)
-		} else if foreign {
+		} else if c.secret {
+			// Passwords and the like, but for an upstream that ignores the scheme.
+			c.probeWord(word)
 			at = end
 		} else if foreignScheme(word) {
-			foreign = true
-			at = end
-			// A foreign scheme's credential has no dots, but a token that was put
-			// behind its name for an upstream that ignores the scheme has.
-			if s, e, comma := nextWord(value, at); !comma && looksSigned(value[s:e]) {
-				c.probe(value[s:e])
+			if !foreign {
+				foreign, hasBearer = true, indexBearer(value, 0) >= 0
 			}
+			c.secret, c.onlyJWTs = true, !hasBearer // nobody searches for another scheme
+			c.probe(trimSpace(value[end:]))
+			at = end
 		} else if s, e, comma := nextWord(value, end); comma || s == e || isScheme(value[s:e]) {
 			// A word alone: the credential itself, or one more parameter.
+			if !afterComma {
+				c.rest(value, start, lastComma)
+			}
 			at = c.credential(value, start, "", afterComma && isParameter(word))
 		} else {
 			c.probeWord(word)
+			if !afterComma {
+				c.rest(value, end, lastComma)
+			}
 			at = c.credential(value, end, word, afterComma && isParameter(word))
 		}
 	}
-	if !foreign {
-		c.cutBlindly(value)
-	}
+	c.secret, c.onlyJWTs = foreign, false
+	c.cutBlindly(value)
 	c.removeScheme(value)
+	c.secret = false
+}
+
+// rest adds all that is behind a scheme where there is a comma in it: a token
+// may have one (RFC 6749 appendix A.12).
+func (c *collector) rest(value string, at, lastComma int) {
+	if start, end, _ := nextWord(value, at); at <= lastComma && start < end {
+		c.probe(trimSpace(value[at:]))
+	}
 }
 
 // nextWord returns the bounds of the first word at or after at, which are equal
@@ -124,7 +144,7 @@ func (c *collector) credential(value string, at int, scheme string, parameter bo
 		return last
 	}
 	var joined strings.Builder
-	for at := first; at < last && !c.full(); {
+	for at := first; at < last && !c.overflow; {
 		start, end, _ := nextWord(whole, at-first)
 		c.probeWord(whole[start:end])
 		joined.WriteString(whole[start:end])
@@ -140,14 +160,17 @@ func (c *collector) probeWord(word string) {
 	c.readings(word)
 }
 
-// readings adds what sloppy readers may take for a token in a word. Of a longer
-// word there is no reading: it has been refused.
+// readings adds what sloppy readers may take for a token in a word. Too long a
+// word is refused, but for a Kerberos ticket, in which there is nothing to find.
 func (c *collector) readings(word string) {
-	if len(word) > MaxTokenBytes || c.full() || isPlain(word) {
+	if len(word) > MaxTokenBytes && !(c.secret && isBase64(word)) {
+		c.fail(http.StatusBadRequest, tooLong)
+	}
+	if len(word) > MaxTokenBytes || c.overflow || isPlain(word) {
 		return
 	}
 	// Token token="abc": RFC 9110 §11.2.
-	for i := 1; i < len(word) && !c.full(); i++ {
+	for i := 1; i < len(word) && !c.overflow; i++ {
 		if word[i] == '=' && word[i-1] != '=' && isParameter(word[i-1:]) {
 			value := word[i+1:]
 			c.probe(value)
@@ -160,6 +183,10 @@ func (c *collector) readings(word string) {
 	// DPoP:abc, DPoPabc.
 	if len(word) > len(SchemeDPoP) && strings.EqualFold(word[:len(SchemeDPoP)], SchemeDPoP) {
 		c.part(word[len(SchemeDPoP):])
+	}
+	// NBSP and the like are white space to some, in any encoding.
+	for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r >= 0x80 }) {
+		c.probe(part)
 	}
 	c.betweenSchemes(word)
 	c.runs(word)
@@ -175,9 +202,9 @@ func (c *collector) betweenSchemes(word string) {
 		c.fail(http.StatusBadRequest, tooManySchemes)
 		return
 	}
-	for start := 0; start >= 0 && !c.full(); {
+	for start := 0; start >= 0 && !c.overflow; {
 		next := indexBearer(word, start)
-		for end := next; end >= 0 && !c.full(); end = indexBearer(word, end+1) {
+		for end := next; end >= 0 && !c.overflow; end = indexBearer(word, end+1) {
 			c.part(word[start:end])
 		}
 		c.part(word[start:])
@@ -198,7 +225,7 @@ func (c *collector) part(part string) {
 // the like are white space to others. Inside a run they find a JWT after bytes
 // that a JWT can't have.
 func (c *collector) runs(word string) {
-	for i := 0; i < len(word) && !c.full(); {
+	for i := 0; i < len(word) && !c.overflow; {
 		if !tokenBytes[word[i]] {
 			i++
 			continue
@@ -211,7 +238,9 @@ func (c *collector) runs(word string) {
 			i++
 		}
 		run := word[start:i]
-		c.probe(run)
+		if !c.onlyJWTs || looksSigned(run) {
+			c.probe(run)
+		}
 		for j := 1; j < len(run); j++ {
 			if b := run[j-1]; (b == '~' || b == '+' || b == '/') && looksSigned(run[j:]) {
 				c.probe(run[j:])
@@ -256,7 +285,7 @@ func (c *collector) removeScheme(value string) {
 	}
 	c.probeRemoved(value, "")
 	var last string
-	for i := indexBearer(value, 0); i >= 0 && !c.full(); i = indexBearer(value, i+1) {
+	for i := indexBearer(value, 0); i >= 0 && !c.overflow; i = indexBearer(value, i+1) {
 		if spelling := value[i : i+len(bearer)]; spelling != last {
 			c.probeRemoved(value, spelling)
 			last = spelling

@@ -10,7 +10,7 @@ const oauthBasic = "x-oauth-basic"
 
 // basic adds the tokens of every Basic credential in an Authorization value.
 func (c *collector) basic(value string) {
-	for at := 0; !c.full(); {
+	for at := 0; !c.overflow; {
 		start, end, _ := nextWord(value, at)
 		if start == end {
 			return
@@ -24,6 +24,7 @@ func (c *collector) basic(value string) {
 	}
 }
 
+// userAndPassword adds the one that is a token, and the other as a probe.
 func (c *collector) userAndPassword(credential string) {
 	user, password, _ := strings.Cut(string(appendLenient(nil, credential)), ":")
 	c.add(password, "Basic", password == oauthBasic)

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
@@ -18,35 +17,51 @@ var standardRoles = []revocation.Role{
 	revocation.RoleCertBinding, revocation.RoleIssuer,
 }
 
-// standardRole returns the role that a claim plays for one issuer or another.
-// Names are compared byte by byte: RFC 7519 §4.
-func standardRole(name []byte) revocation.Role {
+// standardClaim returns the claim of this name and the role that it plays for
+// one issuer or another, which is empty if there is none. Names are compared byte
+// by byte: RFC 7519 §4.
+func standardClaim(name []byte) path {
 	switch string(name) {
-	case "jti", "uti": // RFC 7519 §4.1.7; Entra
-		return revocation.RoleTokenID
-	case "sid", "session_state": // OpenID Connect Front-Channel Logout 1.0 §3; old Keycloak
-		return revocation.RoleSession
-	case "sub", "oid", "uid": // RFC 7519 §4.1.2; Entra; Okta
-		return revocation.RoleSubject
-	case "client_id", "azp", "cid", "appid": // RFC 9068 §2.2; OpenID Connect Core 1.0 §2; Okta; Entra
-		return revocation.RoleClient
+	case "jti": // RFC 7519 §4.1.7
+		return path{rest: "jti", role: revocation.RoleTokenID}
+	case "uti": // Entra
+		return path{rest: "uti", role: revocation.RoleTokenID}
+	case "sid": // OpenID Connect Front-Channel Logout 1.0 §3
+		return path{rest: "sid", role: revocation.RoleSession}
+	case "session_state": // old Keycloak
+		return path{rest: "session_state", role: revocation.RoleSession}
+	case "sub": // RFC 7519 §4.1.2
+		return path{rest: "sub", role: revocation.RoleSubject}
+	case "oid": // Entra
+		return path{rest: "oid", role: revocation.RoleSubject}
+	case "uid": // Okta
+		return path{rest: "uid", role: revocation.RoleSubject}
+	case "client_id": // RFC 9068 §2.2
+		return path{rest: "client_id", role: revocation.RoleClient}
+	case "azp": // OpenID Connect Core 1.0 §2
+		return path{rest: "azp", role: revocation.RoleClient}
+	case "cid": // Okta
+		return path{rest: "cid", role: revocation.RoleClient}
+	case "appid": // Entra
+		return path{rest: "appid", role: revocation.RoleClient}
 	case "origin_jti": // Cognito
-		return revocation.RoleGrant
+		return path{rest: "origin_jti", role: revocation.RoleGrant}
 	}
-	return ""
+	return path{}
 }
 
-// path is a claim inside nested objects: its names joined by dots, or what is
-// left of them on the way down.
+// path is a claim, which may be inside nested objects: its names joined by dots,
+// or what is left of them on the way down.
 type path struct {
 	rest string
 	role revocation.Role
+	cuts uint64 // tells apart the ways down
 }
 
 // bindingPaths are the confirmation methods of RFC 9449 §6.1 and RFC 8705 §3.1.
 var bindingPaths = []path{
-	{"cnf.jkt", revocation.RoleKeyBinding},
-	{"cnf.x5t#S256", revocation.RoleCertBinding},
+	{rest: "cnf.jkt", role: revocation.RoleKeyBinding},
+	{rest: "cnf.x5t#S256", role: revocation.RoleCertBinding},
 }
 
 // below returns the path inside the member name. A dot may as well be part of
@@ -56,7 +71,7 @@ func (p path) below(name []byte) (path, bool) {
 	if len(p.rest) <= n || p.rest[n] != '.' || p.rest[:n] != string(name) {
 		return path{}, false
 	}
-	return path{p.rest[n+1:], p.role}, true
+	return path{p.rest[n+1:], p.role, p.cuts<<8 + uint64(n) + 1}, true
 }
 
 // findings are what was found in one token. Values are collected in one buffer
@@ -75,8 +90,29 @@ type findings struct {
 type span struct{ start, end int }
 
 type finding struct {
-	role  revocation.Role
+	claim path
 	value span
+}
+
+// add adds a value of a claim. Where names repeat, libraries take the first or
+// the last, so these two are kept: thousands in all combinations would be a bomb.
+func (f *findings) add(claim path, value span) {
+	seen := 0
+	for i := range f.claims {
+		if f.claims[i].claim != claim {
+			continue
+		}
+		if seen++; seen == 2 {
+			f.claims[i].value = value
+			return
+		}
+	}
+	f.claims = append(f.claims, finding{claim, value})
+}
+
+// addIssuer adds an issuer by the same rule.
+func (f *findings) addIssuer(value span) {
+	f.issuers = append(f.issuers[:min(len(f.issuers), 1)], value)
 }
 
 func (f *findings) reset() {
@@ -93,7 +129,7 @@ func (f *findings) keep(value []byte) span {
 func (f *findings) addHeader(h *joseHeader) {
 	for _, id := range h.keyIDs {
 		if selectable(h.text[id.start:id.end], revocation.MaxValueBytes) {
-			f.claims = append(f.claims, finding{revocation.RoleKeyID, f.keep(h.text[id.start:id.end])})
+			f.add(path{rest: "kid", role: revocation.RoleKeyID}, f.keep(h.text[id.start:id.end]))
 		}
 	}
 }
@@ -111,31 +147,19 @@ func (f *findings) fill(facts *revocation.Facts) {
 		for i, s := range f.issuers {
 			facts.Issuers[i] = values[s.start:s.end]
 		}
-		facts.Issuers = unique(facts.Issuers, strings.Compare)
+		facts.Issuers = unique(facts.Issuers)
 	}
 	if len(f.claims) > 0 {
 		facts.Claims = make([]revocation.Claim, len(f.claims))
 		for i, c := range f.claims {
-			facts.Claims[i] = revocation.Claim{Role: c.role, Value: values[c.value.start:c.value.end]}
+			facts.Claims[i] = revocation.Claim{Role: c.claim.role, Value: values[c.value.start:c.value.end]}
 		}
-		facts.Claims = unique(facts.Claims, compareClaims)
+		facts.Claims = unique(facts.Claims)
 	}
 }
 
-func compareClaims(a, b revocation.Claim) int {
-	if c := strings.Compare(string(a.Role), string(b.Role)); c != 0 {
-		return c
-	}
-	return strings.Compare(a.Value, b.Value)
-}
-
-// unique removes repetitions in place. A real token has a handful of values; a
-// bomb of thousands must not cost their square.
-func unique[T comparable](s []T, compare func(a, b T) int) []T {
-	if len(s) > 32 {
-		slices.SortFunc(s, compare)
-		return slices.Compact(s)
-	}
+// unique removes repetitions in place.
+func unique[T comparable](s []T) []T {
 	kept := s[:0]
 	for _, v := range s {
 		if !slices.Contains(kept, v) {

@@ -28,6 +28,10 @@ type Candidate struct {
 	// never malformed, it doesn't count as one of several tokens, and a request
 	// with nothing else has no token.
 	Probe bool
+	// Secret marks a probe that is, if anything, some other credential than a
+	// bearer token, such as a password or a part of it. Nothing that is derived
+	// from it may be kept: it must not be cached.
+	Secret bool
 }
 
 // The schemes that announce a token.
@@ -36,8 +40,15 @@ const (
 	SchemeDPoP   = "DPoP"   // RFC 9449 §7.1
 )
 
-// MaxCandidates is how many candidates are taken from one request.
+// MaxCandidates is how many candidates are taken from one request, not counting
+// secret ones. A request that has more is refused.
 const MaxCandidates = 64
+
+// maxSecrets is how many secret candidates are taken: more than any browser's
+// Digest credentials have, with the query of a page in them.
+const maxSecrets = 2 * MaxCandidates
+
+const tooLong = "a token is too long"
 
 // FindError says why the tokens of a request can't be enumerated. The request
 // must not pass, since an upstream may see a token that was missed here.
@@ -143,9 +154,11 @@ func (f *Finder) Find(w http.ResponseWriter, r *http.Request, dst []Candidate) (
 	}
 	if f.basic {
 		c.source = Source{Kind: SourceBasic}
+		c.secret = true
 		for _, line := range r.Header["Authorization"] {
 			c.basic(line)
 		}
+		c.secret = false
 	}
 	if f.webSocket {
 		c.source = Source{Kind: SourceWebSocket}
@@ -231,9 +244,13 @@ func (f *Finder) checkTrailers(c *collector, trailer http.Header) {
 
 // collector gathers the candidates of one request.
 type collector struct {
-	found  []Candidate
-	source Source
-	err    *FindError
+	found    []Candidate
+	source   Source
+	secret   bool // whether probes are secret
+	onlyJWTs bool // whether runs that don't look like a JWT are left out
+	secrets  int  // how many candidates are
+	overflow bool // there were too many candidates: err says so
+	err      *FindError
 }
 
 // collectors saves an allocation per request: the caller's room can't be on its
@@ -254,22 +271,21 @@ func (c *collector) fail(status int, reason string) {
 	}
 }
 
-// full reports whether nothing more can be taken.
-func (c *collector) full() bool { return len(c.found) >= MaxCandidates }
-
 // token adds a candidate.
 func (c *collector) token(token, scheme string) { c.add(token, scheme, false) }
 
 // probe adds what is a token for sloppy readers only, unless it is known.
 func (c *collector) probe(token string) { c.add(token, "", true) }
 
+// add adds a candidate, unless there are too many, which is a failure. Loops
+// may stop early only when that has happened.
 func (c *collector) add(token, scheme string, probe bool) {
 	if token == "" {
 		return
 	}
 	if len(token) > MaxTokenBytes {
 		if !probe {
-			c.fail(http.StatusBadRequest, "a token is too long")
+			c.fail(http.StatusBadRequest, tooLong)
 		}
 		return
 	}
@@ -280,9 +296,18 @@ func (c *collector) add(token, scheme string, probe bool) {
 			}
 		}
 	}
-	if c.full() {
+	secret := probe && c.secret
+	count, limit := len(c.found)-c.secrets, MaxCandidates
+	if secret {
+		count, limit = c.secrets, maxSecrets
+	}
+	if count >= limit {
+		c.overflow = true
 		c.fail(http.StatusBadRequest, "the request has too many tokens")
 		return
 	}
-	c.found = append(c.found, Candidate{Token: token, Source: c.source, Scheme: scheme, Probe: probe})
+	if secret {
+		c.secrets++
+	}
+	c.found = append(c.found, Candidate{Token: token, Source: c.source, Scheme: scheme, Probe: probe, Secret: secret})
 }

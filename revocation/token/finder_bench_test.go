@@ -6,7 +6,8 @@ import (
 )
 
 func TestFindAllocatesNothing(t *testing.T) {
-	f := newFinder(t, append(DefaultSources(), Source{SourceHeader, "X-Api-Token"}, Source{SourceCookie, "token"}, Source{SourceForm, "access_token"}, Source{Kind: SourceWebSocket}, Source{Kind: SourceBasic})...)
+	all := newFinder(t, append(DefaultSources(), Source{SourceHeader, "X-Api-Token"}, Source{SourceCookie, "token"}, Source{SourceForm, "access_token"}, Source{Kind: SourceWebSocket}, Source{Kind: SourceBasic})...)
+	usual := newFinder(t)
 	jwt := tokenOfSize(t, 840)
 	for what, r := range map[string]*http.Request{
 		"nothing":       request("a=b&c=d", "Accept", "*/*", "User-Agent", "x"),
@@ -17,9 +18,14 @@ func TestFindAllocatesNothing(t *testing.T) {
 		"query":         request("a=b&access_token=" + jwt + "&c=d"),
 		"cookie":        request("", "Cookie", "a=b; token="+jwt),
 		"websocket":     request("", webSocketHeader, "bearer, "+jwt),
-		"foreign":       request("", "Authorization", `Digest username="u", nonce="n"`),
+		"basic":         request("", "Authorization", "Basic dXNlcjpwYXNz+/=="),
+		"negotiate":     request("", "Authorization", "Negotiate YII="),
 		"base64 opaque": request("", "Authorization", "Bearer abc+/def=="),
 	} {
+		f := all
+		if what == "basic" {
+			f = usual // the source basic decodes it
+		}
 		if n := testing.AllocsPerRun(100, func() {
 			var room [8]Candidate
 			if _, err := f.Find(nil, r, room[:0]); err != nil {

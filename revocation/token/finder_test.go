@@ -106,6 +106,11 @@ func TestJ1ToJ4_Authorization(t *testing.T) {
 		{"JWT A", words("A"), nil},
 		{"Whatever A", words("A"), nil},
 		{"A", words("A"), nil},
+		{"Bearer abc,def", words("abc", "def"), words("abc,def")},
+		{"Bearer a, b , Bearer c", words("a", "b", "c"), words("a, b , Bearer c")},
+		{"Whatever abc,def", words("abc", "def"), words("abc,def")},
+		{"abc,def", words("abc", "def"), words("abc,def")},
+		{"Bearer A\u00a0B!", words("A\u00a0B!"), words("A", "B!")},
 		{"Token token=A, x=y", words("token=A"), words("A", "y")},
 		{`Token token="A", x=y`, words(`token="A"`), words("A")},
 		{`Bearer token="A"`, words(`token="A"`), words("A")},
@@ -207,6 +212,8 @@ func TestJ5_Query(t *testing.T) {
 		{"access_token[x]=A&access_tokens=B&xaccess_token=C&access_toke=D&access_token[=E", nil, nil},
 		{"?access_token=A", words("A"), nil},
 		{"a=b;access_token=A", nil, words("A")},
+		{"access_token=abc,def", words("abc,def"), nil},
+		{"access_token=abc%2Cdef&access_token=a%20b&access_token=a%00b", words("abc,def", "a b", "a\x00b"), nil},
 		{"access_token=A;b", words("A;b"), words("A")},
 		{"amp=&amp;access_token=A", nil, words("A")},
 		{"access_token=a%2Bb%2F", words("a+b/"), nil},
@@ -264,6 +271,16 @@ func TestJ7_Cookies(t *testing.T) {
 		{"token=Bearer%20A", words("Bearer%20A"), words("A")},
 		{`token="Bearer A"`, words("A"), nil},
 		{"a=b,token=A", nil, words("A")},
+		{"a=b token=A", nil, words("A")},
+		{" a=b\ttoken = A  c=d", nil, words("A")},
+		{"token=A b=c", words("A b=c"), words("A")},
+		{`token=j:"\u0065yJ"`, words(`j:"\u0065yJ`), words("eyJ")},
+		{`token="j:"\u0065yJ""`, words(`j:"\u0065yJ`), words("eyJ")},
+		{"token=j%3A%22%5Cu0065yJ%22", words("j%3A%22%5Cu0065yJ%22"), words("eyJ")},
+		{"token=s:A.B.sig", words("s:A.B.sig"), words("A.B")},
+		{"token=s%3AA.B.s%2Fg", words("s%3AA.B.s%2Fg"), words("A.B")},
+		{"token=s%3Aj%3A%22%5Cu0041%22.sig", words("s%3Aj%3A%22%5Cu0041%22.sig"), words("A")},
+		{"token=j:7;token=s:", words("j:7", "s:"), nil},
 		{"token=A,b=c", words("A,b=c"), words("A")},
 		{"Token=A; tokens=B; token", nil, nil},
 		{"token=a=b==", words("a=b=="), nil},
@@ -364,9 +381,9 @@ func TestJ22_Limits(t *testing.T) {
 func TestHostileHeaders(t *testing.T) {
 	f := newFinder(t, Source{SourceHeader, "Authorization"}, Source{SourceQuery, "access_token"}, Source{SourceCookie, "token"},
 		Source{Kind: SourceBasic}, Source{Kind: SourceWebSocket})
-	for _, unit := range []string{"bearer", "Bearer ", "bEaReR,", "+e8", "~eyJ.", "a ", "a,", ",", ";", "=", `"`, "\xa0", "a=b ", "Basic ", "%41", "e8.", "token=%,", "token=a;", "access_token=+;", "access_token=a&"} {
+	for _, unit := range []string{"bearer", "Bearer ", "bEaReR,", "+e8", "~eyJ.", "a ", "a,", ",", ";", "=", `"`, "\xa0", "a=b ", "Basic ", "%41", "e8.", "token=%,", "token=a;", "access_token=+;", "access_token=a&", "Basic DPoP ,", "Basic a=", "token= "} {
 		for _, size := range []int{MaxTokenBytes, 1 << 20} {
-			v := strings.Repeat(unit, size/len(unit))
+			v := strings.Repeat(unit, size/2/len(unit)) + strings.Repeat(",", size/2)
 			if _, err := f.Find(nil, request(v, "Authorization", v, "Cookie", v, webSocketHeader, v), nil); err != nil {
 				checkFindError(t, unit, err, 400)
 			}

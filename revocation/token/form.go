@@ -39,6 +39,12 @@ func (f *Finder) readForm(c *collector, w http.ResponseWriter, r *http.Request) 
 			return
 		}
 	}
+	for _, line := range r.Header["Content-Type"] {
+		if !readableCharset(line) {
+			c.fail(http.StatusBadRequest, "the form has an unknown charset")
+			return
+		}
+	}
 	restore := limitReading(w, r, f.formTimeout)
 	// One byte more, to see whether the form ends there.
 	read, err := io.ReadAll(io.LimitReader(r.Body, f.formLimit+1))
@@ -56,6 +62,34 @@ func (f *Finder) readForm(c *collector, w http.ResponseWriter, r *http.Request) 
 	form := string(read)
 	c.pairs(form[:whole], f.form, false)
 	c.pairs(form[whole:], f.form, true)
+}
+
+// readableCharset reports whether every charset in a Content-Type is one in which
+// ASCII is ASCII: some upstreams decode the bytes that were percent-encoded as
+// EBCDIC or UTF-16 when they are told to.
+func readableCharset(line string) bool {
+	const parameter = "charset"
+	for i := 0; i+len(parameter) <= len(line); i++ {
+		if !strings.EqualFold(line[i:i+len(parameter)], parameter) {
+			continue
+		}
+		rest := trimSpace(line[i+len(parameter):])
+		if rest == "" || rest[0] == ';' || rest[0] == ',' {
+			continue // it has no value
+		}
+		if rest[0] != '=' {
+			return false // such as charset*=, RFC 2231
+		}
+		if end := strings.IndexAny(rest, ";,"); end >= 0 {
+			rest = rest[:end]
+		}
+		switch strings.ToLower(strings.Trim(trimSpace(rest[1:]), `"'`)) {
+		case "", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252":
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // limitReading sets a deadline for reading the body and returns what takes it

@@ -16,7 +16,8 @@ const (
 	MalformedEncoding MalformedError = "a part of the token is not canonical base64url without padding"
 	// MalformedSerialization: RFC 7519 §1.
 	MalformedSerialization MalformedError = "the token is not in the compact serialization"
-	// MalformedSegments: RFC 7515 §7.1, RFC 7516 §7.1.
+	// MalformedSegments: RFC 7515 §7.1, RFC 7516 §7.1. An encrypted key where the
+	// algorithm has none (RFC 7516 §5.2 step 10) is one part too many as well.
 	MalformedSegments MalformedError = "the token has neither the three parts of a signed nor the five of an encrypted JWT"
 	// MalformedHeader: RFC 7515 §4, where names must be unique.
 	MalformedHeader MalformedError = "the header is not exactly one JSON object with unique names"
@@ -33,11 +34,11 @@ const (
 func (e MalformedError) Error() string { return string(e) }
 
 // gate returns the first reason not to let the token pass, or nil.
-func gate(canonical bool, count int, encrypted bool, header *joseHeader, payload reading) error {
+func gate(canonical bool, count int, encrypted, hasKey bool, header *joseHeader, payload reading) error {
 	switch {
 	case !canonical:
 		return MalformedEncoding
-	case count != 3 && !encrypted:
+	case count != 3 && !encrypted, hasKey && header.keyless:
 		return MalformedSegments
 	case header.reading != exact:
 		return MalformedHeader

@@ -146,7 +146,7 @@ func (s *segments) bytes(i int) []byte {
 func (s *segments) fingerprintJWS(object span, canonical bool) revocation.Fingerprint {
 	header := s.bytes(0)
 	if canonical && object.end-object.start == len(header) {
-		return s.fingerprint(domainJWS, 2, true)
+		return sha256.Sum256(s.text[:s.ends[1]])
 	}
 	b := append(make([]byte, 0, len(s.text)+maxSegments), domainJWS...)
 	b = base64.RawURLEncoding.AppendEncode(b, header[object.start:object.end])
@@ -155,20 +155,22 @@ func (s *segments) fingerprintJWS(object span, canonical bool) revocation.Finger
 	return sha256.Sum256(b)
 }
 
-// fingerprint hashes the first n segments in canonical spelling; the domain has
-// domainBytes bytes. They have been decoded.
-func (s *segments) fingerprint(domain string, n int, canonical bool) revocation.Fingerprint {
-	if canonical {
-		copy(s.text, domain)
-		return sha256.Sum256(s.text[:s.ends[n-1]])
+// fingerprintJWE hashes all segments but the encrypted key, as if it were empty:
+// dir and ECDH-ES have none, and libraries overlook what is in its place. The
+// initialization vector and the tag tell tokens apart.
+func (s *segments) fingerprintJWE(canonical bool) revocation.Fingerprint {
+	if canonical && len(s.segment(1)) == 0 {
+		copy(s.text, domainJWE)
+		return sha256.Sum256(s.text[:s.ends[maxSegments-1]])
 	}
-	b := make([]byte, 0, len(s.text)+maxSegments)
-	b = append(b, domain...)
-	for i := range n {
+	b := append(make([]byte, 0, len(s.text)+maxSegments), domainJWE...)
+	for i := range maxSegments {
 		if i > 0 {
 			b = append(b, '.')
 		}
-		b = base64.RawURLEncoding.AppendEncode(b, s.bytes(i))
+		if i != 1 {
+			b = base64.RawURLEncoding.AppendEncode(b, s.bytes(i))
+		}
 	}
 	return sha256.Sum256(b)
 }

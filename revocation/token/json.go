@@ -36,6 +36,8 @@ type joseHeader struct {
 	critical   bool   // crit, RFC 7515 §4.1.11
 	compressed bool   // zip, RFC 7516 §4.1.3
 	encrypted  bool   // enc, RFC 7516 §4.1.2
+	algorithm  bool   // alg, RFC 7515 §4.1.1
+	keyless    bool   // alg is one of those that encrypt no key: RFC 7518 §4.5, §4.6
 }
 
 func (h *joseHeader) reset() { *h = joseHeader{text: h.text[:0], keyIDs: h.keyIDs[:0]} }
@@ -47,6 +49,7 @@ type jsonReader struct {
 	name    []byte // the unquoted name, where it had escapes
 	text    []byte // the unquoted string, where it had escapes
 	paths   []path // the stack of paths that lead on from nested objects
+	ending  []path // the claims that a member is
 }
 
 // start makes the reader read b.
@@ -109,6 +112,16 @@ func (j *jsonReader) headerMembers(h *joseHeader) error {
 				h.keyIDs = append(h.keyIDs, span{start, len(h.text)})
 				continue
 			}
+		case "alg":
+			h.algorithm = true
+			if j.decoder.PeekKind() == '"' {
+				value, err := j.stringValue()
+				if err != nil {
+					return err
+				}
+				h.keyless = h.keyless || string(value) == "dir" || string(value) == "ECDH-ES"
+				continue
+			}
 		case "crit":
 			h.critical = true
 		case "zip":
@@ -157,7 +170,7 @@ func (j *jsonReader) claims(paths []path, f *findings) error {
 		case "auth_time":
 			err = j.moment(&f.authTime)
 		default:
-			err = j.value(name, standardRole(name), paths, f)
+			err = j.value(name, standardClaim(name), paths, f)
 		}
 		if err != nil {
 			return err
@@ -165,37 +178,34 @@ func (j *jsonReader) claims(paths []path, f *findings) error {
 	}
 }
 
-// value reads the value of a member that plays the role, if any, and in which
-// some of the paths may end or lead on.
-func (j *jsonReader) value(name []byte, role revocation.Role, paths []path, f *findings) error {
-	first, base := len(f.claims), len(j.paths)
-	if role != "" {
-		f.claims = append(f.claims, finding{role: role})
+// value reads the value of a member that is the claim, if it has a role, and in
+// which some of the paths may end or lead on.
+func (j *jsonReader) value(name []byte, claim path, paths []path, f *findings) error {
+	base := len(j.paths)
+	j.ending = j.ending[:0]
+	if claim.role != "" {
+		j.ending = append(j.ending, claim)
 	}
 	for _, p := range paths {
 		if p.rest == string(name) {
-			f.claims = append(f.claims, finding{role: p.role})
+			j.ending = append(j.ending, p)
 		} else if q, ok := p.below(name); ok {
 			j.paths = append(j.paths, q)
 		}
 	}
 	var err error
 	switch {
-	case len(f.claims) > first && j.decoder.PeekKind() == '"':
+	case len(j.ending) > 0 && j.decoder.PeekKind() == '"':
 		var value []byte
 		if value, err = j.stringValue(); err == nil && selectable(value, revocation.MaxValueBytes) {
 			kept := f.keep(value)
-			for i := first; i < len(f.claims); i++ {
-				f.claims[i].value = kept
+			for _, p := range j.ending {
+				f.add(p, kept)
 			}
-			first = len(f.claims)
 		}
-		f.claims = f.claims[:first]
 	case len(j.paths) > base && j.decoder.PeekKind() == '{':
-		f.claims = f.claims[:first]
 		err = j.nested(j.paths[base:], f)
 	default:
-		f.claims = f.claims[:first]
 		err = j.decoder.SkipValue()
 	}
 	j.paths = j.paths[:base]
@@ -213,7 +223,7 @@ func (j *jsonReader) nested(paths []path, f *findings) error {
 		if err != nil || !more {
 			return err
 		}
-		if err := j.value(name, "", paths, f); err != nil {
+		if err := j.value(name, path{}, paths, f); err != nil {
 			return err
 		}
 	}
@@ -226,7 +236,7 @@ func (j *jsonReader) issuer(f *findings) error {
 	}
 	value, err := j.stringValue()
 	if err == nil && selectable(value, revocation.MaxIssuerBytes) {
-		f.issuers = append(f.issuers, f.keep(value))
+		f.addIssuer(f.keep(value))
 	}
 	return err
 }

@@ -32,7 +32,7 @@ func NewReader(matchClaims []string) (*Reader, error) {
 		if slices.Contains(standardRoles, role) {
 			return nil, fmt.Errorf("%w: role %q exists already and need not be named", revocation.ErrInvalidSelector, name)
 		}
-		if p := (path{name, role}); !slices.Contains(r.paths, p) {
+		if p := (path{rest: name, role: role}); !slices.Contains(r.paths, p) {
 			r.paths = append(r.paths, p)
 		}
 	}
@@ -63,13 +63,18 @@ type bench struct {
 }
 
 func (b *bench) readFacts(r *Reader, token string) *revocation.Facts {
-	if compact, ok := b.json.compact(token); ok {
-		if f := b.readCompact(r, compact); b.header.reading != unreadable {
-			f.Malformed = MalformedSerialization
-			return f
-		}
+	compact, ok := b.json.compact(token)
+	if !ok {
+		return b.readCompact(r, token)
 	}
-	return b.readCompact(r, token)
+	var f *revocation.Facts
+	if compact == "" {
+		f = &revocation.Facts{Fingerprint: b.segments.opaqueFingerprint(token)}
+	} else {
+		f = b.readCompact(r, compact)
+	}
+	f.Malformed = MalformedSerialization
+	return f
 }
 
 func (b *bench) readCompact(r *Reader, token string) *revocation.Facts {
@@ -95,7 +100,7 @@ func (b *bench) readCompact(r *Reader, token string) *revocation.Facts {
 		for i := 1; i < maxSegments; i++ {
 			canonical = s.decode(i) && canonical
 		}
-		f.Fingerprint = s.fingerprint(domainJWE, maxSegments, canonical)
+		f.Fingerprint = s.fingerprintJWE(canonical)
 	} else {
 		canonical = s.decode(1) && canonical
 		f.Fingerprint = s.fingerprintJWS(b.header.object, canonical)
@@ -104,7 +109,7 @@ func (b *bench) readCompact(r *Reader, token string) *revocation.Facts {
 			canonical = s.decode(i)
 		}
 	}
-	f.Malformed = gate(canonical, s.count, encrypted, &b.header, payload)
+	f.Malformed = gate(canonical, s.count, encrypted, encrypted && len(s.segment(1)) > 0, &b.header, payload)
 	if payload == unreadable {
 		// RFC 7519 §5.3: claims may be replicated in the header of a JWE.
 		b.json.readClaims(s.bytes(0), r.paths, &b.found)

@@ -10,16 +10,21 @@ import (
 	"strings"
 )
 
-// serialized are the members of a JSON serialization, in base64url.
+// serialized are the members of a JSON serialization that identify a token, in
+// base64url.
 type serialized struct {
-	protected, payload, signature           []byte
-	encryptedKey, iv, ciphertext, tag       []byte
-	hasProtected, hasPayload, hasCiphertext bool
+	protected           []byte
+	ofSignatures        [][]byte // the protected header of each
+	payload             []byte
+	iv, ciphertext, tag []byte
+	signed              bool // there is a signature, whatever it is
 }
 
-// compact returns the compact serialization of a token in JSON. Of several
-// signatures or recipients it takes the first.
-func (j *jsonReader) compact(token string) (string, bool) {
+// compact returns the compact serialization of a token in JSON, without what
+// isn't part of its identity. Of several signatures it takes the first one with a
+// header that can be read. Libraries differ in which one they take, so that the
+// token must not pass in any case. It is empty where there is no such header.
+func (j *jsonReader) compact(token string) (_ string, ok bool) {
 	if strings.IndexByte(token, '{') < 0 {
 		return "", false
 	}
@@ -30,22 +35,41 @@ func (j *jsonReader) compact(token string) (string, bool) {
 	var s serialized
 	j.start(object, lenientOptions)
 	// What comes before an error counts: some readers stop there.
-	_ = j.serializedMembers(&s)
+	_ = j.serializedMembers(&s, true)
+	// Where there are signatures in an array, go-jose overlooks what is outside.
+	header := j.usableHeader(append(s.ofSignatures, s.protected))
 	var parts [][]byte
 	switch {
-	case s.hasProtected && s.hasPayload:
-		parts = [][]byte{s.protected, s.payload, s.signature}
-	case s.hasProtected && s.hasCiphertext:
-		parts = [][]byte{s.protected, s.encryptedKey, s.iv, s.ciphertext, s.tag}
-	default:
+	case s.payload == nil && s.ciphertext == nil:
 		return "", false
+	case header == nil:
+		return "", s.signed || s.ciphertext != nil
+	case s.payload != nil:
+		parts = [][]byte{header, s.payload, nil}
+	default:
+		parts = [][]byte{header, nil, s.iv, s.ciphertext, s.tag}
 	}
 	return string(bytes.Join(parts, []byte("."))), true
 }
 
-// serializedMembers reads an object: the whole token or one of its signatures or
-// recipients.
-func (j *jsonReader) serializedMembers(s *serialized) error {
+// usableHeader returns the first protected header that names an algorithm, or
+// the first that is an object at all, or nil.
+func (j *jsonReader) usableHeader(protected [][]byte) (usable []byte) {
+	var h joseHeader
+	for _, p := range protected {
+		j.readHeader(appendLenient(nil, p), &h)
+		if h.reading != unreadable && h.algorithm {
+			return p
+		}
+		if h.reading != unreadable && usable == nil {
+			usable = p
+		}
+	}
+	return usable
+}
+
+// serializedMembers reads an object: the whole token, or one of its signatures.
+func (j *jsonReader) serializedMembers(s *serialized, whole bool) error {
 	if err := j.open(); err != nil {
 		return err
 	}
@@ -54,54 +78,60 @@ func (j *jsonReader) serializedMembers(s *serialized) error {
 		if err != nil || !more {
 			return err
 		}
-		var to *[]byte
 		// In any case, since that is how encoding/json reads into a struct.
-		switch strings.ToLower(string(name)) {
-		case "protected":
-			to, s.hasProtected = &s.protected, true
-		case "payload":
-			to, s.hasPayload = &s.payload, true
-		case "ciphertext":
-			to, s.hasCiphertext = &s.ciphertext, true
-		case "signature":
-			to = &s.signature
-		case "encrypted_key":
-			to = &s.encryptedKey
-		case "iv":
-			to = &s.iv
-		case "tag":
-			to = &s.tag
-		case "signatures", "recipients":
-			if j.decoder.PeekKind() == '[' {
-				if err := j.firstElement(s); err != nil {
-					return err
-				}
-				continue
+		member := strings.ToLower(string(name))
+		kind := j.decoder.PeekKind()
+		switch {
+		case kind == '"' && whole:
+			var value []byte
+			if value, err = j.stringValue(); err == nil {
+				s.keep(member, value)
 			}
-		}
-		if to == nil || j.decoder.PeekKind() != '"' {
-			if err := j.decoder.SkipValue(); err != nil {
-				return err
+		case kind == '"' && member == "protected":
+			var value []byte
+			if value, err = j.stringValue(); err == nil {
+				s.ofSignatures = append(s.ofSignatures, bytes.Clone(value))
 			}
-			continue
+		case kind == '[' && whole && member == "signatures":
+			s.signed = true
+			err = j.signatures(s)
+		default:
+			err = j.decoder.SkipValue()
 		}
-		value, err := j.stringValue()
 		if err != nil {
 			return err
 		}
-		*to = bytes.Clone(value)
 	}
 }
 
-// firstElement reads the first object of an array and skips the others.
-func (j *jsonReader) firstElement(s *serialized) error {
+// keep keeps the value of a member, which isn't nil even if it is empty.
+func (s *serialized) keep(member string, value []byte) {
+	value = append([]byte{}, value...)
+	switch member {
+	case "protected":
+		s.protected = value
+	case "payload":
+		s.payload = value
+	case "signature":
+		s.signed = true
+	case "iv":
+		s.iv = value
+	case "ciphertext":
+		s.ciphertext = value
+	case "tag":
+		s.tag = value
+	}
+}
+
+// signatures reads the objects in an array and skips what else is there.
+func (j *jsonReader) signatures(s *serialized) error {
 	if _, err := j.decoder.ReadToken(); err != nil {
 		return err
 	}
-	for first := true; j.decoder.PeekKind() != ']'; first = false {
+	for j.decoder.PeekKind() != ']' {
 		var err error
-		if first && j.decoder.PeekKind() == '{' {
-			err = j.serializedMembers(s)
+		if j.decoder.PeekKind() == '{' {
+			err = j.serializedMembers(s, false)
 		} else {
 			err = j.decoder.SkipValue()
 		}

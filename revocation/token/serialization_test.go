@@ -30,6 +30,23 @@ func TestJ8_Serializations(t *testing.T) {
 			t.Errorf("%s is not found: %+v, %v", serialization, found, err)
 		}
 	}
+	// Of several signatures the first with a header; never any to pass.
+	for serialization, want := range map[string]*revocation.Facts{
+		`{"payload":"` + p + `","signatures":[{},{"protected":"` + h + `","signature":"c2ln"}]}`:                                  signed,
+		`{"payload":"` + p + `","signatures":[null,7,"x",{"protected":"` + h + `"}]}`:                                             signed,
+		`{"payload":"` + p + `","signatures":[{"header":{"alg":"ES256"},"signature":"c2ln"},{"protected":"` + h + `"}]}`:          signed,
+		`{"payload":"` + p + `","signatures":[{"protected":"","signature":"c2ln"},{"protected":null},{"protected":"` + h + `"}]}`: signed,
+		`{"payload":"` + p + `","signatures":[{"protected":"e30"},{"protected":"AAAA"},{"protected":"` + h + `"}]}`:               signed,
+		`{"signatures":[{"protected":"` + h + `"}],"payload":"` + p + `"}`:                                                        signed,
+		`{"ciphertext":"Y2lwaGVy","tag":"dGFn","iv":"aXY","protected":"` + he + `"}`:                                              encrypted,
+		`{"payload":"x","signature":"y"}`: nil, `{"payload":"x","signatures":[]}`: nil, `{"payload":"","header":{"alg":"none"},"signature":""}`: nil,
+		`{"ciphertext":"x"}`: nil, `{"unprotected":{"enc":"A"},"ciphertext":"x"`: nil,
+	} {
+		got := r.ReadFacts(serialization)
+		if got.Malformed != MalformedSerialization || want != nil && got.Fingerprint != want.Fingerprint {
+			t.Errorf("%s: %+v", serialization, got)
+		}
+	}
 	for _, opaque := range []string{`{}`, `{"payload":"x"}`, `{"payload":"x","protected":"y"}`, `{"protected":7,"payload":[]}`, `{"signatures":[`, `{"recipients":7}`} {
 		if f := r.ReadFacts(opaque); f.Malformed != nil {
 			t.Errorf("%s: %v", opaque, f.Malformed)
