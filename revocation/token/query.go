@@ -161,6 +161,7 @@ func (c *collector) parameter(value string, probe bool) {
 	scheme := ""
 	if start, end, _ := nextWord(value, 0); end < len(value) && isSpace(value[end]) {
 		if s, ok := tokenScheme(value[start:end]); ok {
+			c.probe(value) // an upstream may keep it
 			scheme, value = s, trimSpace(value[end:])
 		}
 	}
