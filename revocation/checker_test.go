@@ -147,24 +147,6 @@ func TestAChecksAfterCloseAreRight(t *testing.T) {
 	wantState(t, c, "a", Revoked)
 }
 
-func TestACachedCheckAllocatesNothing(t *testing.T) {
-	l := openList(t, new(memoryStore))
-	c := newChecker(t, l, people())
-	for name := range people() {
-		c.Check(name)
-	}
-	check := func(when string) {
-		t.Helper()
-		if n := testing.AllocsPerRun(100, func() { c.Check("alice"); c.Check("bob") }); n != 0 {
-			t.Errorf("%v allocations %s", n, when)
-		}
-	}
-	check("without records")
-	revoke(t, l, block(mustSelect(t, iss, Claim{RoleTokenID, "jti-1"})))
-	revoke(t, l, blockToken("x"))
-	check("with records")
-}
-
 func TestNothingRunsAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // fails when a goroutine is left
 		l := openList(t, new(memoryStore))
