@@ -220,9 +220,7 @@ func TestASecondProcessOnOneStoreIsTold(t *testing.T) {
 	binary := buildCaddy(t)
 	c := startCaddy(t, oneSite)
 	file := filepath.Join(t.TempDir(), "Caddyfile")
-	second := strings.NewReplacer(":PORT ", fmt.Sprintf(":%d ", freePort(t)), "ADMIN", fmt.Sprint(freePort(t))).Replace(c.fill("{\n}\n" + oneSite))
-	second = strings.Replace(second, fmt.Sprintf(":%d {", c.ports["PORT"]), fmt.Sprintf(":%d {", freePort(t)), 1)
-	second = strings.Replace(second, fmt.Sprintf("admin localhost:%d", c.ports["ADMIN"]), "admin off", 1)
+	second := (&testCaddy{dir: c.dir, ports: freePorts(t)}).fill(oneSite)
 	if err := os.WriteFile(file, []byte(second), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -32,10 +32,7 @@ type testCaddy struct {
 // to PORT9 stand for free ports, ADMIN for the admin API's and DIR for a folder.
 func startCaddy(t testing.TB, caddyfile string) *testCaddy {
 	t.Helper()
-	c := &testCaddy{dir: t.TempDir(), ports: map[string]int{}}
-	for _, name := range []string{"PORT", "PORT1", "PORT2", "PORT3", "ADMIN"} {
-		c.ports[name] = freePort(t)
-	}
+	c := &testCaddy{dir: t.TempDir(), ports: freePorts(t)}
 	if old, ok := os.LookupEnv("XDG_DATA_HOME"); ok {
 		t.Cleanup(func() { os.Setenv("XDG_DATA_HOME", old) })
 	} else {
@@ -111,14 +108,20 @@ func (c *testCaddy) urlOf(port, path string) string {
 	return fmt.Sprintf("http://127.0.0.1:%d%s", c.ports[port], path)
 }
 
-func freePort(t testing.TB) int {
+// freePorts returns ports for a Caddyfile by the names that it uses. All are
+// held until the last is found: else one could be found twice.
+func freePorts(t testing.TB) map[string]int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	ports := map[string]int{}
+	for _, name := range []string{"PORT", "PORT1", "PORT2", "PORT3", "ADMIN"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ports[name] = l.Addr().(*net.TCPAddr).Port
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return ports
 }
 
 // oneSite is a Caddyfile with everything on one port: the endpoint with a

@@ -62,10 +62,7 @@ type process struct {
 
 // newProcess prepares a Caddy that keeps its data in dir.
 func newProcess(t testing.TB, dir string) *process {
-	p := &process{testCaddy: &testCaddy{dir: dir, ports: map[string]int{}}}
-	for _, name := range []string{"PORT", "PORT1", "PORT2", "PORT3", "ADMIN"} {
-		p.ports[name] = freePort(t)
-	}
+	p := &process{testCaddy: &testCaddy{dir: dir, ports: freePorts(t)}}
 	t.Cleanup(p.kill)
 	return p
 }

@@ -108,10 +108,11 @@ type demo struct {
 }
 
 func newDemo(t *testing.T) *demo {
-	d := &demo{dir: t.TempDir(), file: filepath.Join(t.TempDir(), "Caddyfile"), admin: fmt.Sprintf("localhost:%d", freePort(t))}
+	ports := freePorts(t)
+	d := &demo{dir: t.TempDir(), file: filepath.Join(t.TempDir(), "Caddyfile"), admin: fmt.Sprintf("localhost:%d", ports["ADMIN"])}
 	var pairs []string
-	for _, port := range []string{":8080", ":8081", ":8082"} {
-		free := fmt.Sprintf(":%d", freePort(t))
+	for port, name := range map[string]string{":8080": "PORT", ":8081": "PORT1", ":8082": "PORT2"} {
+		free := fmt.Sprintf(":%d", ports[name])
 		pairs = append(pairs, port, free)
 		d.open = append(d.open, "localhost"+free)
 	}
