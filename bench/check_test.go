@@ -63,7 +63,7 @@ func checker(b *testing.B) func(string) bool {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { list.Close() })
-	reader, err := token.NewReader(nil)
+	reader, err := token.NewReader(token.ReaderOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}

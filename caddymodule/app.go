@@ -109,7 +109,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.store = mod.(Store)
 	a.key = a.store.StoreKey()
-	if a.reader, err = token.NewReader(a.MatchClaims); err != nil {
+	if a.reader, err = token.NewReader(token.ReaderOptions{MatchClaims: a.MatchClaims}); err != nil {
 		return fmt.Errorf("match_claims: %v", err)
 	}
 	return registerMetrics(ctx.GetMetricsRegistry(), a)

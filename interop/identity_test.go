@@ -34,7 +34,7 @@ func ecKey(t *testing.T) *ecdsa.PrivateKey {
 
 func newReader(t *testing.T) *token.Reader {
 	t.Helper()
-	reader, err := token.NewReader(nil)
+	reader, err := token.NewReader(token.ReaderOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -294,7 +294,7 @@ func twin(t *testing.T, tok string) string {
 }
 
 func TestEverySpellingIsRecognised(t *testing.T) {
-	reader, err := token.NewReader(nil)
+	reader, err := token.NewReader(token.ReaderOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

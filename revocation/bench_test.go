@@ -81,7 +81,7 @@ func listOf(b *testing.B, records int) *revocation.List {
 }
 
 func reader(b *testing.B) *token.Reader {
-	r, err := token.NewReader(nil)
+	r, err := token.NewReader(token.ReaderOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -69,25 +69,42 @@ func newCache(bytes int64) (*cache, error) {
 
 // get returns the token's facts, from read if they aren't known.
 func (c *cache) get(token string, read FactsReader) *Facts {
+	if facts, ok := c.find(token); ok {
+		return facts
+	}
+	facts := read.ReadFacts(token)
+	if facts.Malformed == nil { // whoever sends garbage doesn't displace what others need
+		c.put(token, facts)
+	}
+	return facts
+}
+
+// find returns the token's facts if they are known.
+func (c *cache) find(token string) (*Facts, bool) {
 	hash := maphash.Comparable(c.seed, token)
-	slot := &c.recent[hash&uint64(len(c.recent)-1)]
+	slot := c.slot(hash)
 	if known := slot.Load(); known != nil && known.token == token {
-		return known.facts
+		return known.facts, true
 	}
 	if known := c.load(hash); known != nil && known.token == token {
 		slot.Store(known)
-		return known.facts
+		return known.facts, true
 	}
 	c.misses.Add(1)
-	facts := read.ReadFacts(token)
-	if facts.Malformed != nil {
-		return facts // whoever sends garbage doesn't displace what others need
-	}
+	return nil, false
+}
+
+// put remembers the token's facts.
+func (c *cache) put(token string, facts *Facts) {
+	hash := maphash.Comparable(c.seed, token)
 	// The request's header would be kept alive by a part of it.
 	known := &cached{token: strings.Clone(token), facts: facts}
-	slot.Store(known)
+	c.slot(hash).Store(known)
 	c.store(hash, known)
-	return facts
+}
+
+func (c *cache) slot(hash uint64) *atomic.Pointer[cached] {
+	return &c.recent[hash&uint64(len(c.recent)-1)]
 }
 
 func (c *cache) load(hash uint64) *cached {

@@ -1,5 +1,10 @@
 package revocation
 
+import (
+	"context"
+	"time"
+)
+
 // State is the outcome of a check.
 type State uint8
 
@@ -72,6 +77,40 @@ func (c *Checker) Check(token string) Verdict {
 	return c.decide(c.cache.get(token, c.read))
 }
 
+// CheckProven is Check for a token that must be genuine, with the proof that it is.
+// A proof is asked for once for a token that is cached, and again when it no longer
+// holds. The error is the prover's, and comes only where the verdict is Active: a
+// token that is revoked needs no proof.
+//
+// That the token has its time, and was made for who checks it, is for the caller to
+// see in the proof. Presented.Facts are filled in.
+func (c *Checker) CheckProven(ctx context.Context, p Presented, prover Prover) (Verdict, *Proof, error) {
+	facts, cached := c.cache.find(p.Token)
+	if !cached {
+		facts = c.read.ReadFacts(p.Token)
+	}
+	verdict := c.decide(facts)
+	if verdict.State != Active {
+		return verdict, nil, nil
+	}
+	proof := facts.proof.Load()
+	if proof != nil && proof.holds(time.Now()) {
+		return verdict, proof, nil
+	}
+	p.Facts = facts
+	proof, err := prover.Prove(ctx, p)
+	if err != nil {
+		return verdict, nil, err
+	}
+	facts.proof.Store(proof)
+	if !cached {
+		// Not before: who sends forged tokens doesn't displace what others need.
+		c.cache.put(p.Token, facts)
+	}
+	// What was revoked while the issuer was asked counts as well.
+	return c.decide(facts), proof, nil
+}
+
 // CheckOnce is Check for what may not be a token: a password, say. Nothing of it
 // is remembered.
 func (c *Checker) CheckOnce(token string) Verdict {
@@ -81,6 +120,11 @@ func (c *Checker) CheckOnce(token string) Verdict {
 func (c *Checker) decide(facts *Facts) Verdict {
 	if g := c.list.lookup(facts); g != nil {
 		return Verdict{Revoked, g.kind, g.shape, facts}
+	}
+	if proof := facts.proof.Load(); proof != nil && proof.Facts != nil {
+		if g := c.list.lookup(proof.Facts); g != nil {
+			return Verdict{Revoked, g.kind, g.shape, facts}
+		}
 	}
 	if facts.Malformed != nil {
 		return Verdict{State: Malformed, Facts: facts}

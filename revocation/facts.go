@@ -30,8 +30,13 @@ type Facts struct {
 	// Expiry is the token's exp.
 	Expiry Expiry
 
-	keys atomic.Pointer[factKeys] // see match.go
+	keys  atomic.Pointer[factKeys] // see match.go
+	proof atomic.Pointer[Proof]    // the last one that there was
 }
+
+// Proof returns the last proof that the token is genuine, nil if there was none. It
+// may no longer hold.
+func (f *Facts) Proof() *Proof { return f.proof.Load() }
 
 // Expiry is the exp of a token: RFC 7519 §4.1.4.
 type Expiry struct {

@@ -69,7 +69,7 @@ func (l *lockedBuffer) String() string {
 }
 
 func options() Options {
-	reader, err := token.NewReader(nil)
+	reader, err := token.NewReader(token.ReaderOptions{})
 	if err != nil {
 		panic(err)
 	}

@@ -17,51 +17,13 @@ var standardRoles = []revocation.Role{
 	revocation.RoleCertBinding, revocation.RoleIssuer,
 }
 
-// standardClaim returns the claim of this name and the role that it plays for
-// one issuer or another, which is empty if there is none. Names are compared byte
-// by byte: RFC 7519 §4.
-func standardClaim(name []byte) path {
-	switch string(name) {
-	case "jti": // RFC 7519 §4.1.7
-		return path{rest: "jti", role: revocation.RoleTokenID}
-	case "uti": // Entra
-		return path{rest: "uti", role: revocation.RoleTokenID}
-	case "sid": // OpenID Connect Front-Channel Logout 1.0 §3
-		return path{rest: "sid", role: revocation.RoleSession}
-	case "session_state": // old Keycloak
-		return path{rest: "session_state", role: revocation.RoleSession}
-	case "sub": // RFC 7519 §4.1.2
-		return path{rest: "sub", role: revocation.RoleSubject}
-	case "oid": // Entra
-		return path{rest: "oid", role: revocation.RoleSubject}
-	case "uid": // Okta
-		return path{rest: "uid", role: revocation.RoleSubject}
-	case "client_id": // RFC 9068 §2.2
-		return path{rest: "client_id", role: revocation.RoleClient}
-	case "azp": // OpenID Connect Core 1.0 §2
-		return path{rest: "azp", role: revocation.RoleClient}
-	case "cid": // Okta
-		return path{rest: "cid", role: revocation.RoleClient}
-	case "appid": // Entra
-		return path{rest: "appid", role: revocation.RoleClient}
-	case "origin_jti": // Cognito
-		return path{rest: "origin_jti", role: revocation.RoleGrant}
-	}
-	return path{}
-}
-
 // path is a claim, which may be inside nested objects: its names joined by dots,
 // or what is left of them on the way down.
 type path struct {
-	rest string
-	role revocation.Role
-	cuts uint64 // tells apart the ways down
-}
-
-// bindingPaths are the confirmation methods of RFC 9449 §6.1 and RFC 8705 §3.1.
-var bindingPaths = []path{
-	{rest: "cnf.jkt", role: revocation.RoleKeyBinding},
-	{rest: "cnf.x5t#S256", role: revocation.RoleCertBinding},
+	rest     string
+	role     revocation.Role
+	profiles profiles
+	cuts     uint64 // tells apart the ways down
 }
 
 // below returns the path inside the member name. A dot may as well be part of
@@ -71,7 +33,7 @@ func (p path) below(name []byte) (path, bool) {
 	if len(p.rest) <= n || p.rest[n] != '.' || p.rest[:n] != string(name) {
 		return path{}, false
 	}
-	return path{p.rest[n+1:], p.role, p.cuts<<8 + uint64(n) + 1}, true
+	return path{p.rest[n+1:], p.role, p.profiles, p.cuts<<8 + uint64(n) + 1}, true
 }
 
 // findings are what was found in one token. Values are collected in one buffer
@@ -129,7 +91,7 @@ func (f *findings) keep(value []byte) span {
 func (f *findings) addHeader(h *joseHeader) {
 	for _, id := range h.keyIDs {
 		if selectable(h.text[id.start:id.end], revocation.MaxValueBytes) {
-			f.add(path{rest: "kid", role: revocation.RoleKeyID}, f.keep(h.text[id.start:id.end]))
+			f.add(path{rest: "kid", role: revocation.RoleKeyID, profiles: allProfiles}, f.keep(h.text[id.start:id.end]))
 		}
 	}
 }
@@ -137,25 +99,32 @@ func (f *findings) addHeader(h *joseHeader) {
 // selectable reports whether a selector can have the value.
 func selectable(value []byte, limit int) bool { return len(value) > 0 && len(value) <= limit }
 
-// fill puts what was found into the facts.
-func (f *findings) fill(facts *revocation.Facts) {
+// fill puts what was found into the facts. Whose token it is decides which claims
+// play a role.
+func (f *findings) fill(facts *revocation.Facts, r *Reader) {
 	facts.IssuedAt, facts.AuthTime = f.issuedAt.unix, f.authTime.unix
 	facts.Expiry = revocation.Expiry{Unix: f.expiry.unix, Trusted: f.expiry.trusted && !f.cut}
 	values := string(f.values)
+	var issuers []string
 	if len(f.issuers) > 0 {
-		facts.Issuers = make([]string, len(f.issuers))
+		issuers = make([]string, len(f.issuers))
 		for i, s := range f.issuers {
-			facts.Issuers[i] = values[s.start:s.end]
+			issuers[i] = values[s.start:s.end]
 		}
-		facts.Issuers = unique(facts.Issuers)
+		issuers = unique(issuers)
 	}
-	if len(f.claims) > 0 {
-		facts.Claims = make([]revocation.Claim, len(f.claims))
-		for i, c := range f.claims {
-			facts.Claims[i] = revocation.Claim{Role: c.claim.role, Value: values[c.value.start:c.value.end]}
+	var read profiles
+	facts.Issuers, read = r.issuersOf(issuers)
+	if len(f.claims) == 0 {
+		return
+	}
+	facts.Claims = make([]revocation.Claim, 0, len(f.claims))
+	for _, c := range f.claims {
+		if c.claim.profiles&read != 0 {
+			facts.Claims = append(facts.Claims, revocation.Claim{Role: c.claim.role, Value: values[c.value.start:c.value.end]})
 		}
-		facts.Claims = unique(facts.Claims)
 	}
+	facts.Claims = unique(facts.Claims)
 }
 
 // unique removes repetitions in place.

@@ -141,17 +141,24 @@ func (j *jsonReader) readClaims(b []byte, paths []path, f *findings) reading {
 		return unreadable
 	}
 	j.start(b, nil)
-	if err := j.claims(paths, f); err == nil && j.end() == nil {
+	if err := j.members(paths, f, topLevel); err == nil && j.end() == nil {
 		return exact
 	}
 	f.reset()
 	j.start(withoutBOM(b), lenientOptions)
-	f.cut = j.claims(paths, f) != nil
+	f.cut = j.members(paths, f, topLevel) != nil
 	return lenient
 }
 
-// claims reads the top level of a claims set.
-func (j *jsonReader) claims(paths []path, f *findings) error {
+// Where the members of an object stand.
+const (
+	topLevel = true
+	nested   = false
+)
+
+// members reads the members of a claims set, or of an object in it into which the
+// paths lead. It goes no deeper than a path has dots.
+func (j *jsonReader) members(paths []path, f *findings, top bool) error {
 	if err := j.open(); err != nil {
 		return err
 	}
@@ -160,32 +167,33 @@ func (j *jsonReader) claims(paths []path, f *findings) error {
 		if err != nil || !more {
 			return err
 		}
-		switch string(name) {
-		case "iss":
-			err = j.issuer(f)
-		case "exp":
-			err = j.expiry(f)
-		case "iat":
-			err = j.moment(&f.issuedAt)
-		case "auth_time":
-			err = j.moment(&f.authTime)
-		default:
-			err = j.value(name, standardClaim(name), paths, f)
-		}
-		if err != nil {
+		if err := j.member(name, paths, f, top); err != nil {
 			return err
 		}
 	}
 }
 
-// value reads the value of a member that is the claim, if it has a role, and in
-// which some of the paths may end or lead on.
-func (j *jsonReader) value(name []byte, claim path, paths []path, f *findings) error {
+// member reads the value of a member.
+func (j *jsonReader) member(name []byte, paths []path, f *findings, top bool) error {
+	if top {
+		switch string(name) {
+		case "iss":
+			return j.issuer(f)
+		case "exp":
+			return j.expiry(f)
+		case "iat":
+			return j.moment(&f.issuedAt)
+		case "auth_time":
+			return j.moment(&f.authTime)
+		}
+	}
+	return j.value(name, paths, f)
+}
+
+// value reads the value of a member in which some of the paths may end or lead on.
+func (j *jsonReader) value(name []byte, paths []path, f *findings) error {
 	base := len(j.paths)
 	j.ending = j.ending[:0]
-	if claim.role != "" {
-		j.ending = append(j.ending, claim)
-	}
 	for _, p := range paths {
 		if p.rest == string(name) {
 			j.ending = append(j.ending, p)
@@ -204,29 +212,12 @@ func (j *jsonReader) value(name []byte, claim path, paths []path, f *findings) e
 			}
 		}
 	case len(j.paths) > base && j.decoder.PeekKind() == '{':
-		err = j.nested(j.paths[base:], f)
+		err = j.members(j.paths[base:], f, nested)
 	default:
 		err = j.decoder.SkipValue()
 	}
 	j.paths = j.paths[:base]
 	return err
-}
-
-// nested reads an object into which paths lead. It goes no deeper than a path
-// has dots.
-func (j *jsonReader) nested(paths []path, f *findings) error {
-	if err := j.open(); err != nil {
-		return err
-	}
-	for {
-		name, more, err := j.next()
-		if err != nil || !more {
-			return err
-		}
-		if err := j.value(name, path{}, paths, f); err != nil {
-			return err
-		}
-	}
 }
 
 // issuer reads the value of iss: RFC 7519 §4.1.1.

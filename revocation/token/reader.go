@@ -14,17 +14,44 @@ import (
 
 // Reader makes the facts of tokens. It is safe for concurrent use.
 type Reader struct {
-	paths []path
+	paths   []path
+	issuers map[string]readAs // by iss
+}
+
+// readAs is how the tokens of a configured issuer are read.
+type readAs struct {
+	names   []string // the iss that they are looked up with
+	profile profiles
 }
 
 var _ revocation.FactsReader = (*Reader)(nil)
 
-// NewReader makes a Reader that looks at the standard claims and at the claims
-// named in matchClaims. Such a name is a role of its own; dots in it lead into
-// nested objects, unless they are part of a claim's name.
-func NewReader(matchClaims []string) (*Reader, error) {
-	r := &Reader{paths: slices.Clone(bindingPaths)}
-	for _, name := range matchClaims {
+// ReaderOptions say what a Reader looks at besides the standard claims.
+type ReaderOptions struct {
+	// MatchClaims are further claims by which tokens can be told apart. Each is a
+	// role of its own; dots in it lead into nested objects, unless they are part of a
+	// claim's name.
+	MatchClaims []string
+
+	// Issuers are those of which more is known than that they follow the standards.
+	Issuers []Issuer
+}
+
+// Issuer says how the tokens of one issuer are read.
+type Issuer struct {
+	// Names are the iss of its tokens. A token with one of them is looked up with all
+	// of them.
+	Names []string
+
+	// Profile says which claims play which role. Nil: DefaultProfile.
+	Profile Profile
+}
+
+// NewReader makes a Reader. The error says which of the options won't do.
+func NewReader(opts ReaderOptions) (*Reader, error) {
+	r := &Reader{issuers: map[string]readAs{}}
+	p := newPaths()
+	for _, name := range opts.MatchClaims {
 		role := revocation.Role(name)
 		if err := role.Validate(); err != nil {
 			return nil, err
@@ -32,11 +59,47 @@ func NewReader(matchClaims []string) (*Reader, error) {
 		if slices.Contains(standardRoles, role) {
 			return nil, fmt.Errorf("%w: role %q exists already and need not be named", revocation.ErrInvalidSelector, name)
 		}
-		if p := (path{rest: name, role: role}); !slices.Contains(r.paths, p) {
-			r.paths = append(r.paths, p)
+		p.add(name, role, allProfiles)
+	}
+	for _, issuer := range opts.Issuers {
+		as := readAs{names: issuer.Names, profile: defaultProfiles}
+		if issuer.Profile != nil {
+			var err error
+			if as.profile, err = p.addProfile(issuer.Profile); err != nil {
+				return nil, fmt.Errorf("issuer %s: %w", issuer.Names[0], err)
+			}
+		}
+		for _, name := range issuer.Names {
+			if _, taken := r.issuers[name]; taken {
+				return nil, fmt.Errorf("issuer %s is named twice", name)
+			}
+			r.issuers[name] = as
 		}
 	}
+	r.paths = p.paths
 	return r, nil
+}
+
+// issuersOf returns the names that a token with these iss is looked up with, and
+// the profiles by which it is read.
+func (r *Reader) issuersOf(iss []string) ([]string, profiles) {
+	var read profiles
+	names := iss
+	for _, name := range iss {
+		as, known := r.issuers[name]
+		if !known {
+			read |= defaultProfiles
+			continue
+		}
+		read |= as.profile
+		if len(as.names) > 1 {
+			names = append(slices.Clone(names), as.names...)
+		}
+	}
+	if len(iss) == 0 {
+		read = defaultProfiles
+	}
+	return unique(names), read
 }
 
 // ReadFacts implements revocation.FactsReader. Nothing in the facts refers to
@@ -116,6 +179,23 @@ func (b *bench) readCompact(r *Reader, token string) *revocation.Facts {
 		b.found.expiry = expiry{}
 	}
 	b.found.addHeader(&b.header)
-	b.found.fill(f)
+	b.found.fill(f, r)
+	return f
+}
+
+// ReadClaims makes facts of a claims set that didn't come in a token, such as an
+// answer to a question about one (RFC 7662 §2.2). Where it has no iss, the issuer's
+// name is taken for it. The facts have no fingerprint. What isn't a JSON object has
+// no claims.
+func (r *Reader) ReadClaims(object []byte, issuer string) *revocation.Facts {
+	b := benches.Get().(*bench)
+	defer benches.Put(b)
+	b.found.reset()
+	b.json.readClaims(object, r.paths, &b.found)
+	if len(b.found.issuers) == 0 {
+		b.found.addIssuer(b.found.keep([]byte(issuer)))
+	}
+	f := new(revocation.Facts)
+	b.found.fill(f, r)
 	return f
 }

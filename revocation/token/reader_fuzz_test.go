@@ -57,7 +57,7 @@ func FuzzReadFacts(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	r, err := NewReader([]string{"tenant_id", "a.b.c"})
+	r, err := NewReader(ReaderOptions{MatchClaims: []string{"tenant_id", "a.b.c"}})
 	if err != nil {
 		f.Fatal(err)
 	}
