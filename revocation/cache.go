@@ -41,14 +41,26 @@ type cached struct {
 const overhead = 512
 
 func (c *cached) bytes() int64 {
-	n := overhead + len(c.token)
-	for _, claim := range c.facts.Claims {
-		n += len(claim.Role) + len(claim.Value) + 32
-	}
-	for _, iss := range c.facts.Issuers {
-		n += len(iss) + 16
+	n := overhead + len(c.token) + c.facts.bytes()
+	if proof := c.facts.proof.Load(); proof != nil {
+		n += overhead
+		if proof.Facts != nil {
+			n += proof.Facts.bytes()
+		}
 	}
 	return int64(n)
+}
+
+// bytes is about what the variable part of the facts takes.
+func (f *Facts) bytes() int {
+	n := 0
+	for _, claim := range f.Claims {
+		n += len(claim.Role) + len(claim.Value) + 32
+	}
+	for _, iss := range f.Issuers {
+		n += len(iss) + 16
+	}
+	return n
 }
 
 func newCache(bytes int64) (*cache, error) {

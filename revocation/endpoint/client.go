@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"net/http"
 	"slices"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/pace"
 )
 
 // client is a registered client.
@@ -15,22 +17,24 @@ type client struct {
 	actor    string // in records
 	hashes   [][]byte
 	digest   [sha256.Size]byte // of the hashes
+	keys     Keys              // nil: it authenticates in another way
+	issuers  []string          // whose tokens it may revoke; none: everybody's
 	anyToken bool
 	quota    Quota
 
 	// Guarded by quotas.mu.
-	inFlight int   // records that are on their way to the list
-	pace     meter // of its records
+	inFlight int        // records that are on their way to the list
+	pace     pace.Meter // of its records
 }
 
 // public reports whether the client's id is all that it has: RFC 6749 §2.1.
-func (c *client) public() bool { return len(c.hashes) == 0 }
+func (c *client) public() bool { return len(c.hashes) == 0 && c.keys == nil }
 
 func registerClients(opts Options) map[string]*client {
 	clients := make(map[string]*client, len(opts.Clients))
 	for _, o := range opts.Clients {
 		quota := opts.Limits.Confidential
-		if len(o.Hashes) == 0 {
+		if len(o.Hashes) == 0 && o.Keys == nil {
 			quota = opts.Limits.Public
 		}
 		clients[o.ID] = &client{
@@ -38,6 +42,8 @@ func registerClients(opts Options) map[string]*client {
 			actor:    "client:" + o.ID,
 			hashes:   o.Hashes,
 			digest:   digestOf(o.Hashes),
+			keys:     o.Keys,
+			issuers:  o.Issuers,
 			anyToken: o.AnyToken,
 			quota:    o.Quota.or(quota),
 		}
@@ -58,7 +64,19 @@ func digestOf(hashes [][]byte) [sha256.Size]byte {
 // proven it, whatever else is right or wrong with the request.
 func (s *Server) authenticate(x *exchange) *answer {
 	x.address = limitedAddress(s.opts.ClientIP(x.r))
-	readings, refused := s.readCredentials(x)
+	if s.revokesItself(x) {
+		x.self, x.authorization = true, true
+		s.notePlainHTTP(x)
+		return nil
+	}
+	basic, isBasic, refused := s.readAuthorization(x)
+	if refused != nil {
+		return refused
+	}
+	if x.params.get(paramClientAssertion) != "" || x.params.get(paramClientAssertionType) != "" {
+		return s.authenticateByAssertion(x, isBasic)
+	}
+	readings, refused := s.readCredentials(x, basic, isBasic)
 	if refused != nil {
 		return refused
 	}
@@ -87,30 +105,27 @@ func (s *Server) authenticate(x *exchange) *answer {
 	return nil
 }
 
-// readCredentials returns the ways in which the client's credentials can be read,
-// at least one. A request has credentials in one place: Basic or the body. In both
-// they must be the same.
-func (s *Server) readCredentials(x *exchange) ([]credentials, *answer) {
+// readAuthorization returns the Basic credentials of the request, if it has any.
+func (s *Server) readAuthorization(x *exchange) (basic string, isBasic bool, refused *answer) {
 	lines := x.r.Header["Authorization"]
 	x.authorization = slices.ContainsFunc(lines, func(line string) bool { return line != "" })
 	s.notePlainHTTP(x)
 	if len(lines) > 1 {
-		return nil, invalidRequest("there are several Authorization headers")
+		return "", false, invalidRequest("there are several Authorization headers")
 	}
-	id, secret := x.params.get(paramClientID), x.params.get(paramClientSecret)
-	var basic string
-	var isBasic bool
 	if x.authorization {
 		// Any other scheme isn't client authentication (a browser's Negotiate, an
 		// SDK's Bearer): the body decides.
 		basic, isBasic = basicCredentials(lines[0])
 	}
-	if x.params.get(paramClientAssertion) != "" || x.params.get(paramClientAssertionType) != "" {
-		if isBasic || secret != "" {
-			return nil, invalidRequest("the client authenticates in more than one way: RFC 6749 section 2.3")
-		}
-		return nil, invalidClient() // an authentication method that isn't supported: RFC 6749 §5.2
-	}
+	return basic, isBasic, nil
+}
+
+// readCredentials returns the ways in which the client's credentials can be read,
+// at least one. A request has credentials in one place: Basic or the body. In both
+// they must be the same.
+func (s *Server) readCredentials(x *exchange, basic string, isBasic bool) ([]credentials, *answer) {
+	id, secret := x.params.get(paramClientID), x.params.get(paramClientSecret)
 	if isBasic {
 		return s.readBasic(x, basic, id, secret)
 	}

@@ -1,10 +1,10 @@
 // 1.C of the contract: client authentication.
 //
-// Not here: C22 (self-revocation), C32 to C38 (private_key_jwt) and C39, C40 (mTLS)
-// need issuers or methods of authentication that don't exist yet. C28 and C29 are
-// tested as far as they go without: a client that was removed, and a client with an
-// assertion that nobody checks. C30 has no date on which an old secret ends: both
-// are good as long as both are configured.
+// Not here: C22 (self-revocation) is tested with the issuers, C32 to C38 and the rest
+// of C29 (private_key_jwt) in assertion_test.go. C39 and C40 (mTLS) are a method of
+// authentication that doesn't exist yet. C28 is tested as far as it goes: a client
+// that was removed. C30 has no date on which an old secret ends: both are good as
+// long as both are configured.
 
 package endpoint
 
@@ -101,7 +101,7 @@ func TestClientAuthentication(t *testing.T) {
 		{"C26 the same in Basic", nil, message{body: T, basic: []string{spaID, "x"}}, badBasic},
 		{"C27 confidential client without secret", nil, message{body: T + "&client_id=web-app"}, bad},
 		{"C28 a client that was removed", only(clients()[2]), message{body: T, basic: app}, badBasic},
-		{"C29 an assertion that nobody checks", nil, message{body: T + "&client_id=spa&client_assertion=x&client_assertion_type=y"}, bad},
+		{"C29 an assertion where no client has keys", nil, message{body: T + "&client_id=spa&client_assertion=x&client_assertion_type=" + url.QueryEscape(jwtBearer)}, bad},
 		{"C29 empty assertion", nil, message{body: T + "&client_id=spa&client_assertion="}, ok},
 		{"C29 an assertion and a secret", nil, message{body: T + "&client_assertion=x", basic: app}, badRequest},
 		{"C30 the new secret", nil, message{body: T, basic: app}, ok},

@@ -121,10 +121,10 @@ func (x *exchange) crossSite() bool {
 }
 
 // checkOrigin refuses foreign pages that act as a public client: nothing but the
-// origin tells such a client from its imitators. One that knows a secret is
-// served, though the page can't read the answer.
+// origin tells such a client from its imitators. One that knows a secret, or
+// has the token alone, is served, though the page can't read the answer.
 func (s *Server) checkOrigin(x *exchange) *answer {
-	if x.client.public() && x.origin.foreign {
+	if !x.self && x.client.public() && x.origin.foreign {
 		return originRefused()
 	}
 	return nil

@@ -97,6 +97,7 @@ func FuzzServeHTTP(f *testing.F) {
 	good := basic(plainID, plainPass)
 	for _, body := range []string{
 		"token=T", "token=T&client_id=spa", "token=" + jwt(`{"exp":1}`), "token=a&token=b", "token=%00", "client_id=spa",
+		"token=T&client_assertion=a.b.c&client_assertion_type=" + jwtBearer,
 		`{"token":"T"}`, `{"token":""}`, `{"token":"T","client_id":"web-app","client_secret":"correct-horse"}`, "",
 	} {
 		for _, authorization := range []string{good, "", "Bearer x", "Basic x"} {

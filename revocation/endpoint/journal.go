@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/pace"
 )
 
 // linesPerMinute is how many lines above debug there are of one kind.
@@ -22,7 +24,7 @@ type journal struct {
 	elapsed func() time.Duration
 
 	mu      sync.Mutex
-	pace    map[string]meter
+	pace    map[string]pace.Meter
 	dropped map[string]int
 }
 
@@ -30,7 +32,7 @@ func newJournal(logger *slog.Logger, elapsed func() time.Duration) *journal {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &journal{logger: logger, elapsed: elapsed, pace: map[string]meter{}, dropped: map[string]int{}}
+	return &journal{logger: logger, elapsed: elapsed, pace: map[string]pace.Meter{}, dropped: map[string]int{}}
 }
 
 // outcome says what became of a request. A client is named only when it is
@@ -48,7 +50,7 @@ func (j *journal) outcome(x *exchange, a *answer) {
 	if !ok {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 8)
+	attrs := make([]slog.Attr, 0, 9)
 	attrs = append(attrs, slog.String("outcome", string(a.outcome)), slog.Int("status", a.status))
 	switch {
 	case x.client != nil:
@@ -61,6 +63,9 @@ func (j *journal) outcome(x *exchange, a *answer) {
 	}
 	if x.fingerprint != "" {
 		attrs = append(attrs, slog.String("fingerprint", x.fingerprint[:8]))
+	}
+	if x.unproven != nil {
+		attrs = append(attrs, slog.String("unproven", x.unproven.Error()))
 	}
 	if x.hint != "" {
 		attrs = append(attrs, slog.String("hint", x.hint))
@@ -85,7 +90,7 @@ func (j *journal) admit(kind string, level slog.Level) (dropped int, ok bool) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	after, wait := j.pace[kind].take(linesPerMinute, j.elapsed())
+	after, wait := j.pace[kind].Take(linesPerMinute, j.elapsed())
 	if wait > 0 {
 		j.dropped[kind]++
 		return 0, false

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/pace"
 )
 
 func wrong(id string) []string { return []string{id, "wrong"} }
@@ -74,7 +76,7 @@ func TestFailureLimits(t *testing.T) {
 		if n := f.hash.compared.Load(); n != 1 {
 			t.Errorf("compared %d times: successes aren't remembered", n)
 		}
-		if len(f.secrets.perClient.meters)+len(f.secrets.perAddress.meters) != 0 {
+		if f.secrets.perClient.Len()+f.secrets.perAddress.Len() != 0 {
 			t.Error("successes are counted")
 		}
 	})
@@ -91,7 +93,7 @@ func TestFailureLimits(t *testing.T) {
 	t.Run("C41 guessing past the limit where the client succeeded", func(t *testing.T) {
 		f := newFixture(t, func(o *Options) { o.Limits.FailuresPerMinutePerAddress = 2 })
 		f.wantStatuses(message{body: T, basic: app}, 1, map[int]int{200: 1})
-		f.statuses(message{body: T, basic: wrong(plainID)}, 2+2*sharedRate-1)
+		f.statuses(message{body: T, basic: wrong(plainID)}, 2+2*pace.SharedRate-1)
 		f.wantStatuses(message{body: T, basic: app}, 200, map[int]int{200: 200})
 		f.statuses(message{body: T, basic: wrong(plainID)}, 1)
 		f.wantStatuses(message{body: T, basic: app}, 1, map[int]int{429: 1})
@@ -144,82 +146,6 @@ func TestFailureLimits(t *testing.T) {
 			t.Error("the limits' clock is the time of day")
 		}
 	})
-}
-
-func TestMetersAreBounded(t *testing.T) {
-	m := newMeters(20, 100)
-	for key := range uint64(200) {
-		m.take(key, 0)
-	}
-	if len(m.meters) != 100 {
-		t.Fatalf("%d meters", len(m.meters))
-	}
-	if _, wait := m.take(5, 0); wait != 0 {
-		t.Error("one that has a meter is limited by others")
-	}
-	refused := 0
-	for key := range uint64(1000) {
-		if tk, wait := m.take(10_000+key, 0); wait > 0 {
-			refused++
-		} else if !tk.shared {
-			t.Fatal("has a meter of its own")
-		}
-	}
-	if refused != 1000-(20*sharedRate-100) {
-		t.Errorf("the shared meter refused %d", refused)
-	}
-	m.giveBack(ticket{shared: true}, 0)
-	if tk, wait := m.take(99_999, 0); wait != 0 || !tk.shared {
-		t.Error("what was given back can't be taken")
-	}
-	if _, wait := m.take(77_777, time.Hour); wait != 0 || len(m.meters) != 1 {
-		t.Errorf("after an hour: wait %s with %d meters", wait, len(m.meters))
-	}
-	tk, _ := m.take(1, time.Hour)
-	m.giveBack(tk, time.Hour)
-	m.giveBack(tk, time.Hour) // a meter that has gone meanwhile
-	if len(m.meters) != 1 {
-		t.Errorf("%d meters", len(m.meters))
-	}
-}
-
-func TestMeter(t *testing.T) {
-	if m := newMeters(1<<62, 1); m.perMinute != -1 {
-		t.Error("a rate that can't be told from none is limited")
-	}
-	for _, rate := range []int{1, 7, 20, 6000, 59_999} {
-		var m meter
-		now := time.Hour
-		for i := range rate {
-			var wait time.Duration
-			if m, wait = m.take(rate, now); wait != 0 {
-				t.Fatalf("%d of %d per minute: wait %s", i+1, rate, wait)
-			}
-		}
-		_, wait := m.take(rate, now)
-		if wait <= 0 || wait > time.Minute/time.Duration(rate) {
-			t.Errorf("%d per minute: wait %s", rate, wait)
-		}
-		if _, again := m.take(rate, now+wait); again != 0 {
-			t.Errorf("%d per minute: after waiting, wait %s more", rate, again)
-		}
-	}
-}
-
-func TestGenerations(t *testing.T) {
-	g := newGenerations[int, int](10)
-	for i := range 1000 {
-		g.put(i, i)
-		if v, ok := g.get(0); !ok || v != 0 {
-			t.Fatalf("what is in use was forgotten after %d", i)
-		}
-		if n := len(g.current) + len(g.previous); n > 20 {
-			t.Fatalf("%d entries", n)
-		}
-	}
-	if _, ok := g.get(1); ok {
-		t.Error("nothing is ever forgotten")
-	}
 }
 
 func TestComparisonsWait(t *testing.T) {

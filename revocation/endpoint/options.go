@@ -36,11 +36,48 @@ type Options struct {
 	// Facts reads the tokens. Required.
 	Facts revocation.FactsReader
 
-	// Clients are who may revoke. At least one.
+	// Prover tells whose a token is. Default: nobody knows, and every client may
+	// revoke every token that it has, that one token and nothing with it.
+	Prover revocation.Prover
+
+	// Clients are who may revoke. At least one, for a Server.
 	Clients []Client
 
 	// Retention says how long records are kept.
 	Retention revocation.Retention
+
+	// Cascade says what else dies with a refresh token: RFC 7009 §2.1. Default:
+	// CascadeSession.
+	Cascade Cascade
+
+	// RefuseRefreshTokens answers unsupported_token_type to refresh tokens (RFC 7009
+	// §2.2.1): for an authorization server whose token endpoint isn't behind this
+	// server, and which would go on accepting them. By default they are revoked.
+	RefuseRefreshTokens bool
+
+	// SilentMismatch answers success to a confidential client that presents another
+	// client's token, as is done to public clients in any case. By default it is told
+	// so: RFC 7009 §2.1. Nothing is revoked either way.
+	SilentMismatch bool
+
+	// SelfRevocation lets whoever presents a genuine token as the request's Bearer
+	// token revoke that very token, without being a client. By default only clients
+	// revoke.
+	SelfRevocation bool
+
+	// AssertionAudience are the values of aud that a client's assertion may have (RFC
+	// 7523 §3): the names under which clients know the authorization server. Required
+	// when a client has Keys.
+	AssertionAudience []string
+
+	// LegacyAssertions accepts assertions whose aud is the URL of this endpoint, or a
+	// list with one of the audiences in it. By default aud is one string, as the
+	// revision of RFC 7523 has it.
+	LegacyAssertions bool
+
+	// Replays remembers assertions, so that each is accepted once. Default: one of
+	// this Server's own.
+	Replays *Replays
 
 	// Compare compares secrets with the clients' hashes. Required when a client
 	// has one.
@@ -98,7 +135,8 @@ type Options struct {
 	// http.ResponseController can set a read deadline, as those of net/http can.
 	BodyTimeout time.Duration
 
-	// RevokeTimeout is how long the list may take. Default: DefaultRevokeTimeout.
+	// RevokeTimeout is how long the Prover may take, and then the list again. Default:
+	// DefaultRevokeTimeout.
 	RevokeTimeout time.Duration
 
 	// Limits bound what clients, and those who try to be one, may do.
@@ -127,17 +165,49 @@ type Client struct {
 	ID string
 
 	// Hashes are those of the client's secrets; each of them is accepted, so that
-	// secrets can be rotated. At most MaxHashes. A client without one is public
-	// (RFC 6749 §2.1): knowing its ID is enough.
+	// secrets can be rotated. At most MaxHashes. A client with neither a hash nor Keys
+	// is public (RFC 6749 §2.1): knowing its ID is enough.
 	Hashes [][]byte
 
-	// AnyToken marks an operator's tool. It may record where Limits.LiveTotal is
-	// almost reached and others no longer may.
+	// Keys verify the client's assertions (private_key_jwt, RFC 7523 §2.2). A client
+	// with Keys has no Hashes: it authenticates by one method (RFC 7591 §2).
+	Keys Keys
+
+	// Issuers are the names of those whose tokens the client may revoke. Nil: all of
+	// them.
+	Issuers []string
+
+	// AnyToken marks an operator's tool. It may revoke tokens of every client, and may
+	// record where Limits.LiveTotal is almost reached and others no longer may.
 	AnyToken bool
 
 	// Quota overrides the fields of the quota for this client's type that aren't
 	// zero.
 	Quota Quota
+}
+
+// Cascade says what else is revoked when a refresh token is: access tokens that were
+// issued until then. What is issued later, after the next login, isn't affected.
+type Cascade string
+
+// The cascades.
+const (
+	// CascadeSession revokes the tokens of the grant or of the session that the
+	// refresh token names. One that names neither has no cascade.
+	CascadeSession Cascade = "session"
+	// CascadeSubjectClient revokes all tokens of the same user that the same client
+	// got.
+	CascadeSubjectClient Cascade = "subject_client"
+	// CascadeOff revokes the refresh token only.
+	CascadeOff Cascade = "off"
+)
+
+// Keys verify what a client signed: *issuer.Keys is one, by way of its Verify.
+type Keys interface {
+	// VerifyAssertion returns the header's typ and the payload of a JWS in the compact
+	// serialization. The error wraps revocation.ErrIssuerUnavailable when the keys can't
+	// be had now; after any other one the client hasn't proven anything.
+	VerifyAssertion(ctx context.Context, compact string) (typ string, payload []byte, err error)
 }
 
 // List takes revocations: *revocation.List.
@@ -198,18 +268,20 @@ type Limits struct {
 	// DefaultConfidentialQuota.
 	Confidential Quota
 
-	// Public is the quota of each client that has none. Default:
-	// DefaultPublicQuota.
+	// Public is the quota of each client that has none, and of all together who use
+	// SelfRevocation. Default: DefaultPublicQuota.
 	Public Quota
 }
 
 // Quota bounds what one client may record. Repeats, retries of what isn't durable
-// yet, and tokens that have expired cost nothing. In each number zero means the
-// default, and a negative one no limit.
+// yet, and tokens of which nothing is recorded cost nothing; but who revokes a refresh
+// token again later, and with it what was issued since, makes a new revocation. In each
+// number zero means the default, and a negative one no limit.
 type Quota struct {
-	// Live is how many live records the client may have, across restarts.
+	// Live is how many live records the client may have, across restarts. The
+	// revocation of one token makes up to three.
 	Live int
-	// PerMinute is how many records it may make in a minute.
+	// PerMinute is how many revocations it may make in a minute.
 	PerMinute int
 	// PerMinutePerAddress is how many of these may come from one address.
 	PerMinutePerAddress int

@@ -30,6 +30,17 @@ func TestNew(t *testing.T) {
 		{"invalid UTF-8 in an id", "UTF-8", func(o *Options) { o.Clients[0].ID = "a\xff" }},
 		{"empty hash", "hash 2 is empty", func(o *Options) { o.Clients[0].Hashes = [][]byte{{1}, nil} }},
 		{"too many hashes", "at most 10", func(o *Options) { o.Clients[0].Hashes = slices.Repeat([][]byte{{1}}, 11) }},
+		{"a client with keys", "", func(o *Options) {
+			o.Clients[0].Hashes, o.Clients[0].Keys, o.AssertionAudience = nil, clientKeys(), []string{audience}
+		}},
+		{"only clients with keys need no hashes", "", func(o *Options) {
+			o.Clients, o.Compare, o.FakeHash, o.AssertionAudience = []Client{{ID: "a", Keys: clientKeys()}}, nil, nil, []string{audience}
+		}},
+		{"hashes and keys", "either by a secret or by assertions", func(o *Options) {
+			o.Clients[0].Keys, o.AssertionAudience = clientKeys(), []string{audience}
+		}},
+		{"no audience", "which audience", func(o *Options) { o.Clients[0].Hashes, o.Clients[0].Keys = nil, clientKeys() }},
+		{"empty audience", "audience of assertions is empty", func(o *Options) { o.AssertionAudience = []string{audience, ""} }},
 		{"realm", "realm", func(o *Options) { o.Realm = "a\r\nb" }},
 		{"JSON success", "201", func(o *Options) { o.JSONSuccessStatus = 201 }},
 		{"negative body", "none", func(o *Options) { o.MaxBodyBytes = -1 }},

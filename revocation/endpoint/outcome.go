@@ -16,11 +16,21 @@ const (
 	Repeated Outcome = "repeated"
 	// Expired: the token expired so long ago that nobody accepts it. Success.
 	Expired Outcome = "expired"
+	// Forged: no one accepts the token who looks at its signature. Nothing is
+	// recorded. Success.
+	Forged Outcome = "forged"
+	// Foreign: the token was issued to another client, or by an issuer whose tokens
+	// the client may not revoke. Nothing is recorded. Success for public clients, so
+	// that they learn nothing, and where Options.SilentMismatch is set.
+	Foreign Outcome = "foreign"
 	// Preflight: an OPTIONS request was answered.
 	Preflight Outcome = "preflight"
 
 	// InvalidRequest: the request can't be understood, or names no token.
 	InvalidRequest Outcome = "invalid_request"
+	// UnsupportedTokenType: the token is none that is revoked here, such as an ID
+	// token: RFC 7009 §2.2.1.
+	UnsupportedTokenType Outcome = "unsupported_token_type"
 	// InvalidClient: the client is unknown or couldn't prove who it is.
 	InvalidClient Outcome = "invalid_client"
 	// OriginRefused: a browser sent the request for a page of an origin that is
@@ -48,28 +58,40 @@ const (
 	NotDurable Outcome = "not_durable"
 	// Unavailable: the list took nothing.
 	Unavailable Outcome = "unavailable"
+	// IssuerUnavailable: it can't be found out now whose the token is, or whether the
+	// client is who it says, since the keys or the issuer can't be reached.
+	IssuerUnavailable Outcome = "issuer_unavailable"
 	// InternalError: a bug.
 	InternalError Outcome = "internal_error"
+
+	// Relayed: the authorization server answered success, and there was nothing to
+	// record here.
+	Relayed Outcome = "relayed"
+	// RelayRefused: the authorization server refused the request. Nothing is recorded.
+	RelayRefused Outcome = "relay_refused"
+	// RelayFailed: the authorization server failed, or didn't answer.
+	RelayFailed Outcome = "relay_failed"
 )
 
 // Outcomes returns every Outcome that there is.
 func Outcomes() []Outcome {
 	return []Outcome{
-		Revoked, Repeated, Expired, Preflight,
-		InvalidRequest, InvalidClient, OriginRefused, MethodNotAllowed, UnsupportedMediaType,
+		Revoked, Repeated, Expired, Forged, Foreign, Preflight,
+		InvalidRequest, UnsupportedTokenType, InvalidClient, OriginRefused, MethodNotAllowed, UnsupportedMediaType,
 		TooLarge, IncompleteBody, TLSRequired,
-		RateLimited, Busy, QuotaExceeded, NotDurable, Unavailable, InternalError,
+		RateLimited, Busy, QuotaExceeded, NotDurable, Unavailable, IssuerUnavailable, InternalError,
+		Relayed, RelayRefused, RelayFailed,
 	}
 }
 
 // level is how much an operator wants to hear of it.
 func (o Outcome) level() slog.Level {
 	switch o {
-	case NotDurable, Unavailable, InternalError:
+	case NotDurable, Unavailable, IssuerUnavailable, InternalError, RelayFailed:
 		return slog.LevelError
-	case InvalidClient, OriginRefused, RateLimited, Busy, QuotaExceeded:
+	case Foreign, InvalidClient, OriginRefused, RateLimited, Busy, QuotaExceeded:
 		return slog.LevelWarn
-	case TLSRequired:
+	case Forged, UnsupportedTokenType, TLSRequired:
 		return slog.LevelInfo
 	}
 	return slog.LevelDebug

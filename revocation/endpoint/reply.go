@@ -8,14 +8,16 @@ import (
 	"time"
 )
 
-// The values of error. RFC 6749 §5.2, but for temporarily_unavailable and
-// server_error, which are from its §4.1.2.1 and fit better than anything that is
-// registered for this endpoint.
+// The values of error. RFC 6749 §5.2 and RFC 7009 §2.2.1, but for
+// temporarily_unavailable and server_error, which are from RFC 6749 §4.1.2.1 and fit
+// better than anything that is registered for this endpoint.
 const (
-	codeInvalidRequest = "invalid_request"
-	codeInvalidClient  = "invalid_client"
-	codeUnavailable    = "temporarily_unavailable"
-	codeServerError    = "server_error"
+	codeInvalidRequest       = "invalid_request"
+	codeInvalidClient        = "invalid_client"
+	codeInvalidGrant         = "invalid_grant"
+	codeUnsupportedTokenType = "unsupported_token_type"
+	codeUnavailable          = "temporarily_unavailable"
+	codeServerError          = "server_error"
 )
 
 // answer is what a request is answered with.

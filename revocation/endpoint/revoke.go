@@ -18,64 +18,64 @@ const source = "endpoint"
 // failureRetry is told to a client when the list failed: RFC 7009 §2.2.1.
 const failureRetry = 5 * time.Second
 
-// revoke puts the token on the list. Success is answered only when the token is
-// provably dead: durable and enforced, or expired. Every token is recorded by its
-// fingerprint, whatever its bytes: a query or a form can carry any.
-//
-// The hint is not needed: what is on the list is the token, whatever its type. RFC
-// 7009 §2.1 wants tokens found despite a wrong hint, and §2.2 unknown ones ignored.
+// revoke puts the token on the list, if it is the client's. Success is answered only
+// when the token is provably dead: durable and enforced, expired, or forged; or to
+// who must not find out that it is another's. Every token that nobody vouches for is
+// recorded by its fingerprint, whatever its bytes: a query or a form can carry any.
 func (s *Server) revoke(x *exchange) *answer {
 	token := x.params.get(paramToken)
 	if refused := s.checkToken(x, token); refused != nil {
 		return refused
 	}
-	facts := s.opts.Facts.ReadFacts(token)
-	x.fingerprint = facts.Fingerprint.String()
-	if facts.Malformed == nil {
-		x.hint = hintFor(token)
-	}
-	now := s.opts.Now()
-	expires := s.opts.Retention.Token(facts.Expiry, now)
-	// A clock that is suddenly ahead must not make a living token look expired.
-	if !expires.After(earlier(now, s.opts.List.Now())) {
-		return x.success(Expired)
-	}
-	key := repeatKey{facts.Fingerprint, x.client}
+	h := s.holderOf(x)
 	// Read before the list is: a reinstatement in between must not be missed.
 	reinstatements := s.opts.List.Reinstatements()
-	m, known := s.repeats.find(key, expires, now, reinstatements)
+	pl := s.planner.plan(x.r.Context(), h, revocation.Presented{Token: token, Hint: x.params.get(paramTokenTypeHint), From: x.address})
+	x.fingerprint, x.unproven = pl.facts.Fingerprint.String(), pl.err
+	if pl.facts.Malformed == nil {
+		x.hint = hintFor(token)
+	}
+	switch {
+	case pl.refused != nil:
+		return pl.refused
+	case pl.outcome != Revoked:
+		return x.success(pl.outcome)
+	}
+	now, key := s.opts.Now(), repeatKey{pl.facts.Fingerprint, h.client}
+	m, known := s.repeats.find(key, &pl, now, reinstatements)
 	if known && m.durable {
 		return x.success(Repeated)
 	}
 	if !known {
-		if wait := s.quotas.admit(x.client, x.address); wait > 0 {
+		if wait := s.quotas.admit(h.client, x.address, pl.count()); wait > 0 {
 			return tooMany(QuotaExceeded, wait, "the client may not revoke more tokens now")
 		}
-		defer s.quotas.release(x.client)
-		m = newMade(now, expires, reinstatements)
+		defer s.quotas.release(h.client, pl.count())
+		m = newMade(&pl, now, reinstatements)
 	}
 	return s.record(x, key, m)
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
+// holderOf returns who hands in the token.
+func (s *Server) holderOf(x *exchange) holder {
+	if x.self {
+		return s.bearer
 	}
-	return b
+	c := x.client
+	return holder{id: c.id, actor: c.actor, public: c.public(), anyToken: c.anyToken, issuers: c.issuers, client: c}
 }
 
-// record hands the record to the list and waits until it is durable; not longer
+// record hands the records to the list and waits until they are durable; not longer
 // than the list may take, but also when the client has gone: it wanted the token
-// dead. A record that the list has already, enforced but not durable, is handed
-// over once more: the list makes the same one durable.
+// dead. Records that the list has already, enforced but not durable, are handed
+// over once more: the list makes the same ones durable.
 func (s *Server) record(x *exchange, key repeatKey, m made) *answer {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), s.opts.RevokeTimeout)
 	defer cancel()
-	x.err = s.opts.List.Revoke(ctx, m.record(key))
+	x.err = s.opts.List.Revoke(ctx, m.records...)
 	switch {
 	case x.err == nil:
-		m.durable = true
-		s.repeats.note(key, m)
+		s.repeats.note(key, m.settled())
 		return x.success(Revoked)
 	case errors.Is(x.err, revocation.ErrNotDurable):
 		s.repeats.note(key, m)

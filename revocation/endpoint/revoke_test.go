@@ -1,8 +1,8 @@
 // 1.D, 1.E and 1.F of the contract: what becomes of the token.
 //
-// Not here: D12 to D18, D20, D21, E4, E5, F3, F4 and F5 need verified claims,
-// introspection or a relay: issuers. E2, E3, E11, E12 and F7 are the list's and the
-// check's. F9 is a note on a client.
+// Here nobody vouches for tokens; what comes of it when somebody does is in
+// ownership_test.go and cascade_test.go, and F5 in those of the relay. E2, E3, E11, E12
+// and F7 are the list's and the check's. F9 is a note on a client.
 
 package endpoint
 

@@ -9,10 +9,11 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"hash/maphash"
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/pace"
 )
 
 // verification is the result of a proof. Its outcome is empty when the proof was
@@ -28,21 +29,17 @@ type secrets struct {
 	compare Comparer
 	fake    []byte
 	work    int // comparisons that every wrong reading costs
-	elapsed func() time.Duration
 	journal *journal
+	*attempts
 
 	slots chan struct{} // held while comparing
 	wait  time.Duration
 
-	perClient  *meters // failures by client id and address
-	perAddress *meters // failures by address
-	looks      *meters // at what is remembered, past these, by address
-
 	// What was verified. Comparing takes up to a core-second, a MAC takes a
 	// microsecond. Keys are MACs under a key that leaves with the process.
 	key     [32]byte
-	right   *generations[proof, struct{}] // secrets that are right
-	origins *generations[proof, struct{}] // right secrets and the address they came from
+	right   *pace.Generations[proof, struct{}] // secrets that are right
+	origins *pace.Generations[proof, struct{}] // right secrets and the address they came from
 }
 
 // rememberedProofs is how many of each kind are remembered, before those that were
@@ -52,20 +49,17 @@ const rememberedProofs = 1024
 // proof stands for a secret that was right.
 type proof [sha256.Size]byte
 
-func newSecrets(opts Options, clients map[string]*client, elapsed func() time.Duration, j *journal) *secrets {
+func newSecrets(opts Options, clients map[string]*client, a *attempts, j *journal) *secrets {
 	v := &secrets{
-		clients:    clients,
-		compare:    opts.Compare,
-		fake:       opts.FakeHash,
-		elapsed:    elapsed,
-		journal:    j,
-		slots:      make(chan struct{}, opts.Limits.ConcurrentCompares),
-		wait:       opts.Limits.CompareWait,
-		perClient:  newMeters(opts.Limits.FailuresPerMinute, maxMeters),
-		perAddress: newMeters(opts.Limits.FailuresPerMinutePerAddress, maxMeters),
-		looks:      newMeters(opts.Limits.FailuresPerMinutePerAddress*sharedRate, maxMeters),
-		right:      newGenerations[proof, struct{}](rememberedProofs),
-		origins:    newGenerations[proof, struct{}](rememberedProofs),
+		clients:  clients,
+		compare:  opts.Compare,
+		fake:     opts.FakeHash,
+		journal:  j,
+		attempts: a,
+		slots:    make(chan struct{}, opts.Limits.ConcurrentCompares),
+		wait:     opts.Limits.CompareWait,
+		right:    pace.NewGenerations[proof, struct{}](rememberedProofs),
+		origins:  pace.NewGenerations[proof, struct{}](rememberedProofs),
 	}
 	for _, c := range clients {
 		v.work = max(v.work, len(c.hashes))
@@ -99,9 +93,9 @@ func (v *secrets) verify(ctx context.Context, readings []credentials, from netip
 		if c, reading, failed = v.prove(ctx, readings, from); c == nil {
 			return nil, failed
 		}
-		v.right.put(v.proof(c, reading, netip.Prefix{}), struct{}{})
+		v.right.Put(v.proof(c, reading, netip.Prefix{}), struct{}{})
 	}
-	v.origins.put(v.proof(c, reading, from), struct{}{})
+	v.origins.Put(v.proof(c, reading, from), struct{}{})
 	return c, verification{}
 }
 
@@ -130,13 +124,13 @@ func (v *secrets) prove(ctx context.Context, readings []credentials, from netip.
 // returning finds the client whose secret came from the same address before. How
 // often it may look in vain is limited too, at a rate that only guessing reaches.
 func (v *secrets) returning(readings []credentials, from netip.Prefix) (*client, bool) {
-	t, wait := v.looks.take(maphash.Comparable(seed, from), v.elapsed())
+	t, wait := v.looks.Take(pace.Key(from), v.elapsed())
 	if wait > 0 {
 		return nil, false
 	}
 	c, _ := v.recall(v.origins, readings, from)
 	if c != nil {
-		v.looks.giveBack(t, v.elapsed())
+		v.looks.GiveBack(t, v.elapsed())
 	}
 	return c, c != nil
 }
@@ -183,68 +177,15 @@ func (v *secrets) acquire(ctx context.Context) bool {
 	return false
 }
 
-// attempt is what an attempt has taken from the limits.
-type attempt struct {
-	address ticket
-	clients []ticket
-}
-
-// limited says how long to wait until there may be another attempt.
-func (v *secrets) limited(readings []credentials, from netip.Prefix) time.Duration {
-	now := v.elapsed()
-	wait := v.perAddress.wait(maphash.Comparable(seed, from), now)
-	for _, reading := range readings {
-		wait = max(wait, v.perClient.wait(maphash.Comparable(seed, clientAddress{reading.id, from}), now))
-	}
-	return wait
-}
-
-// begin counts an attempt as failed, before it is known: many at once must not get
-// past the limit together.
-func (v *secrets) begin(readings []credentials, from netip.Prefix) (attempt, time.Duration) {
-	now := v.elapsed()
-	address, wait := v.perAddress.take(maphash.Comparable(seed, from), now)
-	if wait > 0 {
-		return attempt{}, wait
-	}
-	a := attempt{address: address}
-	for i, reading := range readings {
-		if slices.ContainsFunc(readings[:i], func(c credentials) bool { return c.id == reading.id }) {
-			continue
-		}
-		t, wait := v.perClient.take(maphash.Comparable(seed, clientAddress{reading.id, from}), now)
-		if wait > 0 {
-			v.succeed(a)
-			return attempt{}, wait
-		}
-		a.clients = append(a.clients, t)
-	}
-	return a, 0
-}
-
-type clientAddress struct {
-	id   string
-	from netip.Prefix
-}
-
-// succeed takes back that the attempt failed.
-func (v *secrets) succeed(a attempt) {
-	now := v.elapsed()
-	v.perAddress.giveBack(a.address, now)
-	for _, t := range a.clients {
-		v.perClient.giveBack(t, now)
-	}
-}
-
 // recall finds a reading that was right before. It takes as long for a client that
 // doesn't exist.
-func (v *secrets) recall(known *generations[proof, struct{}], readings []credentials, from netip.Prefix) (*client, credentials) {
+func (v *secrets) recall(known *pace.Generations[proof, struct{}], readings []credentials, from netip.Prefix) (*client, credentials) {
 	for _, reading := range readings {
 		c := v.clients[reading.id]
 		if c == nil {
 			c = &nobody
 		}
-		if _, ok := known.get(v.proof(c, reading, from)); ok {
+		if _, ok := known.Get(v.proof(c, reading, from)); ok {
 			return c, reading
 		}
 	}

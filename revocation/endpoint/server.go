@@ -3,6 +3,7 @@
 package endpoint
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -12,39 +13,54 @@ import (
 
 // Server is a revocation endpoint. Its methods may be called concurrently.
 type Server struct {
-	opts      Options // with defaults
-	clients   map[string]*client
-	origins   map[string]bool
-	challenge string // WWW-Authenticate
-	secrets   *secrets
-	quotas    *quotas
-	repeats   *repeats
-	journal   *journal
-	plain     atomic.Bool // a credential has arrived over plain HTTP
-	start     time.Time
+	opts       Options // with defaults
+	clients    map[string]*client
+	bearer     holder // who has no client but the token: see Options.SelfRevocation
+	origins    map[string]bool
+	challenge  string // WWW-Authenticate
+	secrets    *secrets
+	assertions *assertions
+	quotas     *quotas
+	repeats    *repeats
+	planner    *planner
+	journal    *journal
+	plain      atomic.Bool // a credential has arrived over plain HTTP
+	start      time.Time
 }
 
 // New returns a Server. The error joins everything that is wrong with the options.
 func New(opts Options) (*Server, error) {
 	opts, err := opts.withDefaults()
+	if len(opts.Clients) == 0 {
+		err = errors.Join(errors.New("the revocation endpoint has no client, so nobody could use it"), err)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return newServer(opts), nil
+}
+
+// newServer returns one whose options are in order, with or without clients.
+func newServer(opts Options) *Server {
 	s := &Server{
 		opts:      opts,
 		clients:   registerClients(opts),
 		origins:   map[string]bool{},
 		challenge: `Basic realm="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(opts.Realm) + `", charset="UTF-8"`,
+		bearer:    newBearer(opts),
 		repeats:   newRepeats(),
+		planner:   newPlanner(opts, source),
 		start:     opts.Now(),
 	}
 	for _, o := range opts.AllowOrigins {
 		s.origins[o] = true
 	}
 	s.journal = newJournal(opts.Logger, s.elapsed)
-	s.secrets = newSecrets(opts, s.clients, s.elapsed, s.journal)
+	failed := newAttempts(opts.Limits, s.elapsed)
+	s.secrets = newSecrets(opts, s.clients, failed, s.journal)
+	s.assertions = newAssertions(opts, s.clients, failed)
 	s.quotas = newQuotas(opts, s.elapsed)
-	return s, nil
+	return s
 }
 
 // elapsed is the clock of all limits: it doesn't jump when the time of day is set.
@@ -65,8 +81,10 @@ type exchange struct {
 	address       netip.Prefix // where the request comes from, as limits count
 	claimed       *client      // who the client says it is, if that is a registered one
 	client        *client      // who the client has proven to be
+	self          bool         // there is no client: see Server.revokesItself
 
 	fingerprint string // of the token, for the log
+	unproven    error  // why nobody vouches for it
 	hint        string // what the operator might want to know
 	err         error  // what the list said
 }
@@ -98,9 +116,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (x *exchange) finish(a *answer) {
+	x.note(a)
+	x.write(a)
+}
+
+// note tells metrics and log what becomes of the request.
+func (x *exchange) note(a *answer) {
 	x.server.opts.Observe(a.outcome)
 	x.server.journal.outcome(x, a)
-	x.write(a)
 }
 
 // recoverPanic answers a panic with 500. The value of the panic isn't logged

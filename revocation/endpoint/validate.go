@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -23,9 +24,13 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxTokenBytes = valueOr(o.MaxTokenBytes, min(DefaultMaxTokenBytes, o.MaxBodyBytes))
 	o.BodyTimeout = valueOr(o.BodyTimeout, DefaultBodyTimeout)
 	o.RevokeTimeout = valueOr(o.RevokeTimeout, DefaultRevokeTimeout)
+	o.Cascade = valueOr(o.Cascade, CascadeSession)
 	o.Limits = o.Limits.withDefaults()
 	if o.ClientIP == nil {
 		o.ClientIP = remoteAddr
+	}
+	if o.Replays == nil {
+		o.Replays = new(Replays)
 	}
 	if o.Observe == nil {
 		o.Observe = func(Outcome) {}
@@ -56,7 +61,6 @@ func (o *Options) validate() error {
 	}
 	add(o.List == nil, "the revocation endpoint has no list")
 	add(o.Facts == nil, "the revocation endpoint has nothing that reads tokens")
-	add(len(o.Clients) == 0, "the revocation endpoint has no client, so nobody could use it")
 	add(!visible(o.Realm), "realm %q has characters other than visible ASCII and spaces", o.Realm)
 	add(o.JSONSuccessStatus != http.StatusOK && o.JSONSuccessStatus != http.StatusNoContent,
 		"the JSON dialect can't answer success with %d: 200 or 204", o.JSONSuccessStatus)
@@ -64,16 +68,23 @@ func (o *Options) validate() error {
 	add(o.MaxTokenBytes < 0, "tokens of at most %d bytes are none", o.MaxTokenBytes)
 	add(o.MaxTokenBytes > o.MaxBodyBytes, "tokens of %d bytes don't fit into bodies of %d", o.MaxTokenBytes, o.MaxBodyBytes)
 	add(o.RevokeTimeout < 0, "a negative time for the list to revoke: %s", o.RevokeTimeout)
+	add(!slices.Contains([]Cascade{CascadeSession, CascadeSubjectClient, CascadeOff}, o.Cascade),
+		"cascade %q is unknown: there are %s, %s and %s", o.Cascade, CascadeSession, CascadeSubjectClient, CascadeOff)
+	add(o.SelfRevocation && o.Prover == nil, "tokens can't revoke themselves: nothing tells whether they are genuine")
 	add(o.Limits.ConcurrentCompares < 0, "the number of concurrent comparisons of secrets must be limited")
 	add(o.Limits.CompareWait < 0, "a negative time to wait for a comparison of secrets: %s", o.Limits.CompareWait)
 
-	seen, hashed := map[string]bool{}, false
+	seen, hashed, signing := map[string]bool{}, false, false
 	for _, c := range o.Clients {
 		problems = append(problems, c.validate())
 		add(seen[c.ID], "client %q is given twice: list the hashes of all its secrets in one place", c.ID)
+		add(len(c.Issuers) > 0 && o.Prover == nil, "client %q has issuers, but nothing tells whose a token is", c.ID)
 		seen[c.ID] = true
 		hashed = hashed || len(c.Hashes) > 0
+		signing = signing || c.Keys != nil
 	}
+	add(signing && len(o.AssertionAudience) == 0, "clients authenticate by assertions, but it isn't known which audience these are for")
+	add(slices.Contains(o.AssertionAudience, ""), "an audience of assertions is empty")
 	add(hashed && o.Compare == nil, "clients have secrets, but nothing compares them")
 	add(hashed && len(o.FakeHash) == 0, "clients have secrets, but there is no fake hash to compare for unknown clients")
 
@@ -98,6 +109,14 @@ func (c *Client) validate() error {
 		return fmt.Errorf("client id %q has a control character", c.ID)
 	case len(c.Hashes) > MaxHashes:
 		return fmt.Errorf("client %q has %d hashes, at most %d are possible: each is compared with a wrong secret", c.ID, len(c.Hashes), MaxHashes)
+	}
+	if len(c.Hashes) > 0 && c.Keys != nil {
+		return fmt.Errorf("client %q has hashes and keys: it authenticates either by a secret or by assertions", c.ID)
+	}
+	for i, issuer := range c.Issuers {
+		if issuer == "" || slices.Contains(c.Issuers[:i], issuer) {
+			return fmt.Errorf("client %q: issuer %q is empty or given twice", c.ID, issuer)
+		}
 	}
 	for i, hash := range c.Hashes {
 		if len(hash) == 0 {

@@ -8,25 +8,32 @@ import (
 )
 
 // Canonical returns the canonical spelling of a token that looks like a signed JWT in
-// the compact serialization: the same token by its fingerprint, if its signature is as
-// long as one is. Any other token it returns as it is.
+// the compact serialization, with three parts: the same token by its fingerprint. A
+// signature that is missing remains so, and what is too much is left out. Any other
+// token is returned as it is.
 //
 // It is for verifying a token that is spelled otherwise. To let it pass is another
 // matter.
 func Canonical(token string) string {
 	parts := strings.Split(token, ".")
-	if len(parts) != 3 || len(token) > MaxTokenBytes {
+	if len(parts) < 2 || len(token) > MaxTokenBytes {
 		return token
 	}
 	header := appendLenient(nil, parts[0])
 	var h joseHeader
 	new(jsonReader).readHeader(header, &h)
-	if h.reading == unreadable {
+	if h.reading == unreadable || h.encrypted && len(parts) == maxSegments {
 		return token
 	}
-	parts[0] = base64.RawURLEncoding.EncodeToString(header[h.object.start:h.object.end])
-	for i := 1; i < len(parts); i++ {
-		parts[i] = base64.RawURLEncoding.EncodeToString(appendLenient(nil, parts[i]))
+	signature := ""
+	if len(parts) > 2 {
+		signature = parts[2]
 	}
-	return strings.Join(parts, ".")
+	return base64.RawURLEncoding.EncodeToString(header[h.object.start:h.object.end]) + "." +
+		recode(parts[1]) + "." + recode(signature)
+}
+
+// recode returns the canonical spelling of a segment.
+func recode(segment string) string {
+	return base64.RawURLEncoding.EncodeToString(appendLenient(nil, segment))
 }
