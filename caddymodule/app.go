@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/issuer"
 	"github.com/caddyrevocation/caddy-revocation/revocation/token"
 )
 
@@ -51,20 +53,28 @@ type App struct {
 	// nested claim is named by its path, with dots. Default: none.
 	MatchClaims []string `json:"match_claims,omitempty"`
 
-	store  Store
-	key    string
-	reader *token.Reader
-	logger *slog.Logger
+	// The authorization servers whose tokens are known to be genuine. Default: none,
+	// and tokens are revoked by their fingerprint only.
+	Issuers []Issuer `json:"issuers,omitempty"`
 
-	ready   chan struct{} // closed when running is set
-	running running
-	inPool  bool
+	store   Store
+	key     string
+	reader  *token.Reader
+	issuers []preparedIssuer
+	logger  *slog.Logger
+
+	ready    chan struct{} // closed when running is set
+	running  running
+	inPool   bool
+	acquired [][sha256.Size]byte // issuers in their pool
 }
 
 // running is what a started app has for its handlers.
 type running struct {
 	list    *revocation.List
 	checker *revocation.Checker
+	issuers *issuer.Set
+	prover  revocation.Prover // the issuers, for requests
 }
 
 // Store is implemented by the modules in the namespace token_revocation.stores.
@@ -109,8 +119,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.store = mod.(Store)
 	a.key = a.store.StoreKey()
-	if a.reader, err = token.NewReader(token.ReaderOptions{MatchClaims: a.MatchClaims}); err != nil {
-		return fmt.Errorf("match_claims: %v", err)
+	if err := a.prepareIssuers(); err != nil {
+		return err
 	}
 	return registerMetrics(ctx.GetMetricsRegistry(), a)
 }
@@ -156,11 +166,15 @@ func (a *App) Start() error {
 			return err
 		}
 	}
+	set, err := a.startIssuers()
+	if err != nil {
+		return fmt.Errorf("starting the issuers: %w", err)
+	}
 	checker, err := revocation.NewChecker(list, a.reader, a.CacheSize)
 	if err != nil {
 		return fmt.Errorf("making the cache of token facts: %w", err)
 	}
-	a.running = running{list, checker}
+	a.running = running{list, checker, set, requestProver{set}}
 	close(a.ready)
 	return nil
 }
@@ -194,6 +208,7 @@ func (a *App) Cleanup() error {
 		cacheMissesBefore.Add(c.CacheMisses())
 		c.Close()
 	}
+	a.releaseIssuers()
 	if !a.inPool {
 		return nil
 	}

@@ -44,7 +44,12 @@ func parseAppOption(d *caddyfile.Dispenser, prev any) (any, error) {
 //		leeway             <duration>
 //		cache_size         <size>
 //		match_claims       <claims...>
+//		issuer             <name> {
+//			...
+//		}
 //	}
+//
+// `match_claims` and `issuer` may stand several times.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
 	if d.NextArg() {
@@ -53,7 +58,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	once := onlyOnce{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
-		if name != "match_claims" {
+		if name != "match_claims" && name != "issuer" {
 			if err := once.check(d); err != nil {
 				return err
 			}
@@ -79,13 +84,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "cache_size":
 			err = oneArg(d, "a size such as 64MiB", size(&a.CacheSize, maxCacheSize))
 		case "match_claims":
-			claims := d.RemainingArgs()
-			if len(claims) == 0 {
-				return d.ArgErr()
-			}
-			a.MatchClaims = append(a.MatchClaims, claims...)
+			err = someArgs(d, "names of claims", &a.MatchClaims)
+		case "issuer":
+			err = a.unmarshalIssuer(d)
 		default:
-			return unrecognized(d, "store, max_token_lifetime, leeway, cache_size, match_claims")
+			return unrecognized(d, "store, max_token_lifetime, leeway, cache_size, match_claims, issuer")
 		}
 		if err != nil {
 			return err
@@ -159,6 +162,28 @@ func noArgs(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// someArgs reads a subdirective's arguments, at least one, and adds them to a list.
+func someArgs(d *caddyfile.Dispenser, accepted string, to *[]string) error {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Errf("'%s' needs %s", name, accepted)
+	}
+	*to = append(*to, args...)
+	return nil
+}
+
+// secretArg reads a subdirective's only argument, which no error quotes.
+func secretArg(d *caddyfile.Dispenser, to *string) error {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) != 1 || args[0] == "" {
+		return d.Errf("'%s' takes one argument: a secret, better as a placeholder such as {env.SECRET} or {file./path}", name)
+	}
+	*to = args[0]
+	return nil
+}
+
 func unrecognized(d *caddyfile.Dispenser, accepted string) error {
 	return d.Errf("unrecognized subdirective '%s', accepted are: %s", d.Val(), accepted)
 }
@@ -189,6 +214,34 @@ func size[N int | int64](to *N, most uint64) func(string) error {
 	}
 }
 
+// positive returns a setter for oneArg that takes a duration longer than zero.
+func positive(to *caddy.Duration) func(string) error {
+	return func(s string) error {
+		v, err := caddy.ParseDuration(s)
+		if err == nil && v <= 0 {
+			err = errNoTime
+		}
+		*to = caddy.Duration(v)
+		return err
+	}
+}
+
+// duration returns a setter for oneArg that takes a duration. None at all is one of
+// less than zero, since zero stands for the default.
+func duration(to *caddy.Duration) func(string) error {
+	return func(s string) error {
+		v, err := caddy.ParseDuration(s)
+		switch {
+		case err == nil && (v < 0 || v > maxLeeway):
+			err = fmt.Errorf("it is between 0 and %s", maxLeeway)
+		case v == 0:
+			v = -1
+		}
+		*to = caddy.Duration(v)
+		return err
+	}
+}
+
 // oneOf returns a setter for oneArg that takes one of some words.
 func oneOf(to *string, words ...string) func(string) error {
 	return func(s string) error {
@@ -204,5 +257,6 @@ var (
 	errEmpty       = errors.New("it is empty")
 	errUnknownWord = errors.New("unknown word")
 	errNoNumber    = errors.New("it is no number from 1 on")
+	errNoTime      = errors.New("it is no longer than zero")
 	errNoSize      = errors.New("it is no size")
 )

@@ -3,10 +3,14 @@
 // work is done:
 //
 //   - app.go: the app token_revocation, which owns the revocation list
+//   - issuers.go: the issuers of the app, which say whose a token is
 //   - reject.go: the handler reject_revoked, which checks requests
+//   - verify.go: its option verify, which lets only genuine tokens pass
 //   - endpoint.go: the handler revocation_endpoint, RFC 7009
+//   - clients.go, relay.go: who may revoke at it, or who else answers
 //   - stores.go: the embedded store
 //   - hashes.go, command.go: hashes for generated client secrets
 //   - caddyfile.go and the files beside the handlers: their Caddyfile syntax
+//   - resolver.go: placeholders and files in the configuration
 //   - metrics.go: what Prometheus sees
 package caddymodule

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"time"
@@ -11,7 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
-	"golang.org/x/crypto/bcrypt"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/endpoint"
@@ -26,17 +26,53 @@ func init() {
 // revoked for good: durable, and rejected by `reject_revoked` from the very next
 // request on.
 //
+// With an `issuer` in the app `token_revocation`, whose a token is is known: a client
+// revokes its own tokens only, and a refresh token revokes the access tokens of its
+// session or grant.
+//
+// With `relay`, the authorization server behind this handler answers instead, and
+// what it accepts is enforced here as well.
+//
 // Form bodies speak RFC 7009; JSON bodies speak the dialect of the Moov SDKs.
 // Answers are the endpoint's own, also errors: they don't pass through
 // `handle_errors`.
 type RevocationEndpoint struct {
-	// Who may revoke tokens. At least one.
+	// Who may revoke tokens. At least one, without `relay` or `self_revocation`.
 	Clients []Client `json:"clients,omitempty"`
 
 	// How the secrets of clients are hashed: a module in the namespace
 	// `http.authentication.hashes`. Default: `bcrypt`. For generated secrets
 	// `sha256` is as safe and costs next to nothing.
 	HashRaw json.RawMessage `json:"hash,omitempty" caddy:"namespace=http.authentication.hashes inline_key=algorithm"`
+
+	// Let the authorization server that is behind this handler answer, and enforce
+	// what it accepts. Default: the requests are answered here.
+	Relay *Relay `json:"relay,omitempty"`
+
+	// What else is revoked with a refresh token: the access tokens of its `session`
+	// or grant, those of the same user and client (`subject_client`), or none
+	// (`off`). Default: `session`.
+	Cascade string `json:"cascade,omitempty"`
+
+	// `refuse` refuses refresh tokens (`unsupported_token_type`): for an authorization
+	// server that would go on accepting them. Default: they are revoked.
+	RefreshTokens string `json:"refresh_tokens,omitempty"`
+
+	// `silent` answers success to a confidential client that presents another
+	// client's token. Nothing is revoked either way. Default: it is told so.
+	OwnershipMismatch string `json:"ownership_mismatch,omitempty"`
+
+	// Let whoever presents a genuine token as the request's Bearer token revoke that
+	// very token, without being a client. Default: false.
+	SelfRevocation bool `json:"self_revocation,omitempty"`
+
+	// The values of `aud` that assertions of clients may have. Placeholders are
+	// possible. Default: the names of the configured issuers.
+	AssertionAudience []string `json:"assertion_audience,omitempty"`
+
+	// Accept assertions whose `aud` is the URL of this endpoint, or a list. Default:
+	// false, as it lets other servers that a client talks to use its assertions here.
+	LegacyAssertions bool `json:"legacy_assertions,omitempty"`
 
 	// The origins whose pages may use the endpoint (CORS), each exactly as
 	// browsers write it: `https://app.example.com`. Default: none.
@@ -70,67 +106,11 @@ type RevocationEndpoint struct {
 	// Bounds on what clients, and those who pretend to be one, may do.
 	Limits Limits `json:"limits,omitzero"`
 
-	app    *App
-	server *endpoint.Server
-}
-
-// Client may revoke tokens at a revocation endpoint.
-type Client struct {
-	// The `client_id`. Placeholders are possible.
-	ID string `json:"id"`
-
-	// The hashes of the client's secrets. Each secret is accepted, so that they
-	// can be rotated. A client without one is public. Placeholders are possible.
-	Hashes []string `json:"hashes,omitempty"`
-
-	// The client is an operator's tool: it may revoke tokens of any client, and
-	// may do so when `live_total` is almost reached. Default: false. (Without
-	// issuers a token's client isn't known, so that every client may revoke any
-	// token that it has.)
-	AnyToken bool `json:"any_token,omitempty"`
-
-	// What the client may record, where it differs from the limits of all.
-	Quota Quota `json:"quota,omitzero"`
-}
-
-// Quota bounds what a client may record. Repeats cost nothing. In each number
-// zero means the default and a negative number no limit.
-type Quota struct {
-	// Live records. Default: 1,000,000; of a public client 100,000.
-	Live int `json:"live,omitempty"`
-
-	// Records in a minute. Default: 6,000; of a public client 600.
-	PerMinute int `json:"per_minute,omitempty"`
-
-	// Records in a minute from one address. Default: no limit; of a public
-	// client 60.
-	PerMinutePerAddress int `json:"per_minute_per_address,omitempty"`
-}
-
-// Limits bound failed attempts and what clients may record. In each number zero
-// means the default and, but for `concurrent_compares`, a negative number no
-// limit.
-type Limits struct {
-	// How often authentication may fail in a minute with one `client_id` from one
-	// address. Default: 20.
-	FailuresPerMinute int `json:"failures_per_minute,omitempty"`
-
-	// The same over all `client_id`s. Default: 100.
-	FailuresPerMinutePerAddress int `json:"failures_per_minute_per_address,omitempty"`
-
-	// How many secrets may be compared at one time; this is always limited.
-	// Default: the number of cores, at most 16.
-	ConcurrentCompares int `json:"concurrent_compares,omitempty"`
-
-	// How many live records there may be before the endpoint takes no more; the
-	// last tenth is for clients with `any_token`. Default: 10,000,000.
-	LiveTotal int `json:"live_total,omitempty"`
-
-	// What each confidential client may record.
-	Confidential Quota `json:"confidential,omitzero"`
-
-	// What each public client may record.
-	Public Quota `json:"public,omitzero"`
+	app     *App
+	server  *endpoint.Server
+	relay   *endpoint.Relay
+	replays bool // they are in use
+	logger  *slog.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -143,7 +123,19 @@ func (RevocationEndpoint) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the handler.
 func (h *RevocationEndpoint) Provision(ctx caddy.Context) (err error) {
+	h.logger = ctx.Slogger()
 	if h.app, err = appOf(ctx); err != nil {
+		return err
+	}
+	opts, err := h.options()
+	if err != nil {
+		return err
+	}
+	if h.Relay != nil {
+		if err := h.checkRelay(); err != nil {
+			return err
+		}
+		h.relay, err = endpoint.NewRelay(opts, h.Relay.options())
 		return err
 	}
 	if h.HashRaw == nil {
@@ -157,10 +149,31 @@ func (h *RevocationEndpoint) Provision(ctx caddy.Context) (err error) {
 	if !ok {
 		return fmt.Errorf("hash module %T can't compare", mod)
 	}
+	opts.Compare, opts.FakeHash = comparer, fakeHash(comparer)
+	if opts.Clients, err = h.clients(comparer); err != nil {
+		return err
+	}
+	opts.Replays = h.takeReplays()
+	if h.server, err = endpoint.New(opts); err != nil {
+		return err
+	}
+	// A hash that is missing, because a variable is empty, makes a client public.
+	for _, c := range opts.Clients {
+		if len(c.Hashes) == 0 && c.Keys == nil {
+			h.logger.Info("a client has no hash and so is public: its id is all that it needs", "client_id", c.ID)
+		}
+	}
+	return nil
+}
+
+// options returns what an endpoint and a relay have in common.
+func (h *RevocationEndpoint) options() (endpoint.Options, error) {
 	opts := endpoint.Options{
-		List: appList{h.app}, Facts: h.app.reader, Retention: h.app.retention(),
-		Compare: comparer, FakeHash: fakeHash(comparer),
-		AllowOrigins: h.AllowOrigins, Realm: h.Realm, RequireTLS: h.RequireTLS,
+		List: appList{h.app}, Facts: h.app.reader, Prover: h.app.prover(), Retention: h.app.retention(),
+		Cascade: endpoint.Cascade(h.Cascade), RefuseRefreshTokens: h.RefreshTokens == "refuse",
+		SilentMismatch: h.OwnershipMismatch == "silent", SelfRevocation: h.SelfRevocation,
+		LegacyAssertions: h.LegacyAssertions,
+		AllowOrigins:     h.AllowOrigins, Realm: h.Realm, RequireTLS: h.RequireTLS,
 		StrictBasic: h.StrictBasic, StrictCredentials: h.StrictCredentials,
 		MoovStrict: h.MoovStrict, MaxBodyBytes: h.MaxBody,
 		Limits: endpoint.Limits{
@@ -171,7 +184,7 @@ func (h *RevocationEndpoint) Provision(ctx caddy.Context) (err error) {
 			Confidential:                endpoint.Quota(h.Limits.Confidential),
 			Public:                      endpoint.Quota(h.Limits.Public),
 		},
-		ClientIP: clientIP, Logger: ctx.Slogger(),
+		ClientIP: clientIP, Logger: h.logger,
 		Observe: countEndpoint,
 	}
 	switch h.JSON {
@@ -181,65 +194,40 @@ func (h *RevocationEndpoint) Provision(ctx caddy.Context) (err error) {
 	case "off":
 		opts.DisableJSON = true
 	default:
-		return fmt.Errorf("json is %q, possible are 204, 200 and off", h.JSON)
+		return opts, fmt.Errorf("json is %q, possible are 204, 200 and off", h.JSON)
 	}
-	if opts.Clients, err = h.clients(comparer); err != nil {
-		return err
+	if h.RefreshTokens != "" && h.RefreshTokens != "refuse" {
+		return opts, fmt.Errorf("refresh_tokens is %q, possible is refuse", h.RefreshTokens)
 	}
-	if h.server, err = endpoint.New(opts); err != nil {
-		return err
+	if h.OwnershipMismatch != "" && h.OwnershipMismatch != "silent" {
+		return opts, fmt.Errorf("ownership_mismatch is %q, possible is silent", h.OwnershipMismatch)
 	}
-	// A hash that is missing, because a variable is empty, makes a client public.
-	for _, c := range opts.Clients {
-		if len(c.Hashes) == 0 {
-			opts.Logger.Info("a client has no hash and so is public: its id is all that it needs", "client_id", c.ID)
-		}
+	r := newResolver()
+	opts.AssertionAudience = r.texts("assertion_audience", h.AssertionAudience)
+	if len(opts.AssertionAudience) == 0 {
+		opts.AssertionAudience = h.app.issuerNames()
 	}
-	return nil
+	return opts, r.err
 }
 
-// clients returns the clients with their placeholders replaced.
-func (h *RevocationEndpoint) clients(comparer caddyauth.Comparer) ([]endpoint.Client, error) {
-	repl := caddy.NewReplacer()
-	clients := make([]endpoint.Client, len(h.Clients))
-	for i, c := range h.Clients {
-		id, err := repl.ReplaceOrErr(c.ID, true, true)
-		if err != nil {
-			return nil, fmt.Errorf("client %d: id: %v", i+1, err)
-		}
-		clients[i] = endpoint.Client{ID: id, AnyToken: c.AnyToken, Quota: endpoint.Quota(c.Quota)}
-		for n, hash := range c.Hashes {
-			hash, err := repl.ReplaceOrErr(hash, true, true)
-			if err != nil {
-				return nil, fmt.Errorf("client %s: hash %d: %v", id, n+1, err)
-			}
-			if err := checkHash(comparer, []byte(hash)); err != nil {
-				return nil, fmt.Errorf("client %s: hash %d: %v", id, n+1, err)
-			}
-			clients[i].Hashes = append(clients[i].Hashes, []byte(hash))
-		}
-	}
-	return clients, nil
+// replays are the assertions that were used, at any endpoint of any configuration:
+// none counts again after a reload.
+var replays = caddy.NewUsagePool()
+
+func (h *RevocationEndpoint) takeReplays() *endpoint.Replays {
+	used, _ := replays.LoadOrStore("", new(endpoint.Replays))
+	h.replays = true
+	return used.(*endpoint.Replays)
 }
 
-// checkHash finds hashes that aren't of the algorithm, as far as that can be
-// told without comparing: that would take a second each.
-func checkHash(c caddyauth.Comparer, hash []byte) (err error) {
-	switch c.(type) {
-	case *caddyauth.BcryptHash:
-		_, err = bcrypt.Cost(hash)
-	case *SHA256Hash:
-		_, err = decodeSHA256(hash)
+// Cleanup releases what Provision acquired.
+func (h *RevocationEndpoint) Cleanup() error {
+	if !h.replays {
+		return nil
 	}
+	h.replays = false
+	_, err := replays.Delete("")
 	return err
-}
-
-// fakeHash returns a hash for clients that don't exist.
-func fakeHash(c caddyauth.Comparer) []byte {
-	if hasher, ok := c.(caddyauth.Hasher); ok {
-		return hasher.FakeHash()
-	}
-	return nil
 }
 
 // clientIP returns the address that Caddy takes for the client's, which knows
@@ -251,7 +239,10 @@ func clientIP(r *http.Request) netip.Addr {
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
-func (h *RevocationEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+func (h *RevocationEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.relay != nil {
+		return h.relay.ServeHTTP(w, r, next.ServeHTTP)
+	}
 	h.server.ServeHTTP(w, r)
 	return nil
 }
@@ -303,6 +294,7 @@ func (l appList) Reinstatements() uint64 {
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*RevocationEndpoint)(nil)
+	_ caddy.CleanerUpper          = (*RevocationEndpoint)(nil)
 	_ caddyhttp.MiddlewareHandler = (*RevocationEndpoint)(nil)
 	_ endpoint.List               = appList{}
 )

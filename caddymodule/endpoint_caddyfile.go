@@ -32,11 +32,25 @@ func parseRevocationEndpoint(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValu
 // UnmarshalCaddyfile sets up the handler from a Caddyfile. Syntax:
 //
 //	revocation_endpoint <path> {
+//		relay [{
+//			best_effort
+//			revoke_unsupported
+//			timeout <duration>
+//		}]
 //		client <id> [<hashes...>] {
+//			public_keys <paths...>
+//			jwks_uri    <url>
+//			issuer      <names...>
 //			any_token
 //			quota <name> <number>|unlimited
 //		}
 //		hash_algorithm     <name>
+//		cascade            session|subject_client|off
+//		refresh_tokens     refuse
+//		ownership_mismatch silent
+//		self_revocation
+//		assertion_audience <values...>
+//		legacy_assertions
 //		allow_origin       <origins...>
 //		realm              <text>
 //		require_tls
@@ -56,7 +70,8 @@ func parseRevocationEndpoint(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValu
 //	}
 //
 // `client` and `allow_origin` may stand several times. The names of a quota are
-// live, per_minute and per_minute_per_address.
+// live, per_minute and per_minute_per_address. Beside `relay` there are no clients
+// and nothing that is about them.
 func (h *RevocationEndpoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if args := d.RemainingArgs(); len(args) > 1 {
@@ -83,12 +98,23 @@ func (h *RevocationEndpoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				h.HashRaw = caddyconfig.JSONModuleObject(info.New(), "algorithm", s, nil)
 				return nil
 			})
+		case "relay":
+			h.Relay = new(Relay)
+			err = h.Relay.unmarshal(d)
+		case "cascade":
+			err = oneArg(d, "session, subject_client or off", oneOf(&h.Cascade, "session", "subject_client", "off"))
+		case "refresh_tokens":
+			err = oneArg(d, "refuse", oneOf(&h.RefreshTokens, "refuse"))
+		case "ownership_mismatch":
+			err = oneArg(d, "silent", oneOf(&h.OwnershipMismatch, "silent"))
+		case "self_revocation":
+			h.SelfRevocation, err = true, noArgs(d)
+		case "assertion_audience":
+			err = someArgs(d, "values of aud", &h.AssertionAudience)
+		case "legacy_assertions":
+			h.LegacyAssertions, err = true, noArgs(d)
 		case "allow_origin":
-			origins := d.RemainingArgs()
-			if len(origins) == 0 {
-				return d.ArgErr()
-			}
-			h.AllowOrigins = append(h.AllowOrigins, origins...)
+			err = someArgs(d, "origins such as https://app.example.com", &h.AllowOrigins)
 		case "realm":
 			err = oneArg(d, "the realm of challenges", set(&h.Realm))
 		case "require_tls":
@@ -106,7 +132,7 @@ func (h *RevocationEndpoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "limits":
 			err = h.Limits.unmarshal(d)
 		default:
-			return unrecognized(d, "client, hash_algorithm, allow_origin, realm, require_tls, strict_basic, strict_credentials, json, moov_strict, max_body, limits")
+			return unrecognized(d, "client, hash_algorithm, relay, cascade, refresh_tokens, ownership_mismatch, self_revocation, assertion_audience, legacy_assertions, allow_origin, realm, require_tls, strict_basic, strict_credentials, json, moov_strict, max_body, limits")
 		}
 		if err != nil {
 			return err
@@ -129,18 +155,47 @@ func (h *RevocationEndpoint) unmarshalClient(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		var err error
 		switch d.Val() {
+		case "public_keys":
+			err = someArgs(d, "files with JWK sets or PEM", &c.PublicKeys)
+		case "jwks_uri":
+			err = oneArg(d, "the URL of the client's keys", set(&c.JWKSURI))
+		case "issuer":
+			err = someArgs(d, "names of issuers", &c.Issuers)
 		case "any_token":
 			c.AnyToken, err = true, noArgs(d)
 		case "quota":
 			err = c.Quota.unmarshal(d)
 		default:
-			return unrecognized(d, "any_token, quota")
+			return unrecognized(d, "public_keys, jwks_uri, issuer, any_token, quota")
 		}
 		if err != nil {
 			return err
 		}
 	}
 	h.Clients = append(h.Clients, c)
+	return nil
+}
+
+func (r *Relay) unmarshal(d *caddyfile.Dispenser) error {
+	if err := noArgs(d); err != nil {
+		return err
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "best_effort":
+			r.BestEffort, err = true, noArgs(d)
+		case "revoke_unsupported":
+			r.RevokeUnsupported, err = true, noArgs(d)
+		case "timeout":
+			err = oneArg(d, "a duration such as 30s", positive(&r.Timeout))
+		default:
+			err = unrecognized(d, "best_effort, revoke_unsupported, timeout")
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

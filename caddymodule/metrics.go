@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation/endpoint"
+	"github.com/caddyrevocation/caddy-revocation/revocation/issuer"
 )
 
 // Caddy makes a new registry for every configuration. What counts up lives here
@@ -30,6 +31,11 @@ var (
 		Help: "Requests to revocation_endpoint, by outcome.",
 	}, []string{"outcome"})
 
+	issuerRequestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "issuer_requests_total",
+		Help: "Calls to issuers, by issuer, what was asked for, and outcome.",
+	}, []string{"issuer", "call", "outcome"})
+
 	// The counters of all values that a label has, which so are shown from the
 	// start.
 	checkCounters    = counters(checksTotal, allVerdicts...)
@@ -51,10 +57,18 @@ func countCheck(verdict string) { checkCounters[verdict].Inc() }
 
 func countEndpoint(outcome endpoint.Outcome) { endpointCounters[outcome].Inc() }
 
+// observeIssuer returns what counts the calls to an issuer. There are as many labels
+// as issuers are configured, whatever tokens say.
+func observeIssuer(name string) func(issuer.Call, issuer.Outcome) {
+	return func(call issuer.Call, outcome issuer.Outcome) {
+		issuerRequestsTotal.WithLabelValues(name, string(call), string(outcome)).Inc()
+	}
+}
+
 // registerMetrics registers the metrics with the registry of the app's
 // configuration.
 func registerMetrics(registry *prometheus.Registry, a *App) error {
-	for _, c := range []prometheus.Collector{checksTotal, endpointRequestsTotal, appCollector{a}} {
+	for _, c := range []prometheus.Collector{checksTotal, endpointRequestsTotal, issuerRequestsTotal, appCollector{a}} {
 		err := registry.Register(c)
 		if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return fmt.Errorf("registering metrics: %w", err)
@@ -76,11 +90,15 @@ var (
 	pendingDesc     = describe("pending_records", "Records that are enforced but not durable, since the store failed.")
 	cacheHitsDesc   = describe("cache_hits_total", "Checked tokens whose facts were cached.")
 	cacheMissesDesc = describe("cache_misses_total", "Checked tokens whose facts were not cached.")
+	issuerReadyDesc = describe("issuer_ready", "Whether the last call to the issuer for its keys, and the last question, succeeded.", "issuer")
+	issuerKeysDesc  = describe("issuer_keys", "Keys of the issuer that are known.", "issuer")
 )
 
 // Describe implements prometheus.Collector.
 func (appCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{recordsDesc, indexBytesDesc, pendingDesc, cacheHitsDesc, cacheMissesDesc} {
+	for _, d := range []*prometheus.Desc{
+		recordsDesc, indexBytesDesc, pendingDesc, cacheHitsDesc, cacheMissesDesc, issuerReadyDesc, issuerKeysDesc,
+	} {
 		ch <- d
 	}
 }
@@ -99,6 +117,15 @@ func (c appCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(indexBytesDesc, float64(stats.Bytes))
 	gauge(pendingDesc, float64(stats.Pending))
+
+	for _, status := range c.app.running.issuers.Statuses() {
+		ready := 0.0
+		if status.Ready() {
+			ready = 1
+		}
+		gauge(issuerReadyDesc, ready, status.Issuer)
+		gauge(issuerKeysDesc, float64(status.Keys), status.Issuer)
+	}
 
 	misses := cacheMissesBefore.Load() + c.app.running.checker.CacheMisses()
 	hits := tokensChecked.Load()

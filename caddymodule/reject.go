@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -24,7 +25,8 @@ func init() {
 // several places and spellings; one that is revoked is enough.
 //
 // Requests without a token pass, unless `require_token` is set. That a token is
-// genuine, and made for this API, is for the upstream to check as before.
+// genuine, and made for this API, is for the upstream to check as before, unless
+// `verify` is set.
 //
 // Mount it on a whole site rather than on paths: upstreams disagree with Caddy
 // about paths (case, encoded slashes, dots), so a path that Caddy takes for an
@@ -35,7 +37,7 @@ func init() {
 //
 // Placeholder | Description
 // ------------|---------------
-// `{http.token_revocation.verdict}` | `revoked`, `malformed`, `absent`, `invalid_request` or `unavailable`
+// `{http.token_revocation.verdict}` | `revoked`, `malformed`, `absent`, `invalid_request`, `unverified` or `unavailable`
 // `{http.token_revocation.selector}` | The shape of the record that hit the token, such as `token` or `client_id+sub`
 // `{http.token_revocation.source}` | Where the token was found, such as `header Authorization`
 // `{http.token_revocation.reason}` | Why the request is rejected, in words
@@ -63,9 +65,13 @@ type RejectRevoked struct {
 	// Default: false.
 	Strict bool `json:"strict,omitempty"`
 
+	// Reject tokens that no configured issuer vouches for, or that weren't made for
+	// this API. Default: they are only checked for revocation.
+	Verify *Verify `json:"verify,omitempty"`
+
 	// What becomes of tokens that look like JWTs but aren't spelled as one:
 	// `reject` or `pass`. Revoked ones, and those in a JSON serialization, are
-	// rejected in any case. Default: `reject`.
+	// rejected in any case. With `verify` they can't pass. Default: `reject`.
 	Malformed string `json:"malformed,omitempty"`
 
 	// Only log, count and set placeholders; let everything pass. Default: false.
@@ -113,14 +119,25 @@ func (h *RejectRevoked) Provision(ctx caddy.Context) (err error) {
 	for _, s := range h.TokenFrom {
 		sources = append(sources, token.Source{Kind: token.SourceKind(s.In), Name: s.Name})
 	}
-	h.finder, err = token.NewFinder(token.FinderOptions{Sources: sources, FormLimit: h.FormLimit})
-	return err
+	if h.finder, err = token.NewFinder(token.FinderOptions{Sources: sources, FormLimit: h.FormLimit}); err != nil {
+		return err
+	}
+	if h.Verify == nil {
+		return nil
+	}
+	if err := h.Verify.provision(h.app); err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	return nil
 }
 
 // Validate checks the configuration.
 func (h *RejectRevoked) Validate() error {
 	if h.Malformed != "" && h.Malformed != "reject" && h.Malformed != "pass" {
 		return fmt.Errorf("malformed is %q, possible are reject and pass", h.Malformed)
+	}
+	if h.Verify != nil && h.Malformed == "pass" {
+		return errors.New("malformed pass can't stand beside verify: no issuer vouches for a malformed token")
 	}
 	for name, value := range map[string]string{"realm": h.Realm, "resource_metadata": h.ResourceMetadata} {
 		if strings.ContainsAny(value, "\"\\\r\n") {
@@ -169,10 +186,12 @@ func dropForeignUpgrades(r *http.Request) {
 }
 
 // check finds the reason why the request must not pass, in this order: a
-// revoked token, a request that can't be searched, a malformed token, too many
-// tokens, none. The zero rejection lets it pass.
+// revoked token, a request that can't be searched, a malformed token, one that isn't
+// genuine or not for here and now, one of which that can't be told, too many tokens,
+// none. The zero rejection lets it pass.
 func (h *RejectRevoked) check(r *http.Request, candidates []token.Candidate, findErr error) rejection {
-	verdicts, rejected := h.verdicts(r, candidates)
+	// A request that is refused in any case isn't worth asking an issuer about it.
+	verdicts, rejected := h.verdicts(r, candidates, h.Verify != nil && findErr == nil)
 	if rejected.verdict != "" {
 		return rejected
 	}
@@ -181,6 +200,12 @@ func (h *RejectRevoked) check(r *http.Request, candidates []token.Candidate, fin
 	}
 	if verdicts.malformed.verdict != "" {
 		return verdicts.malformed
+	}
+	if verdicts.unverified.verdict != "" {
+		return verdicts.unverified
+	}
+	if verdicts.unavailable.verdict != "" {
+		return verdicts.unavailable
 	}
 	if h.Strict && verdicts.several {
 		return rejection{
@@ -196,31 +221,53 @@ func (h *RejectRevoked) check(r *http.Request, candidates []token.Candidate, fin
 
 // verdicts is what the tokens of one request amount to when none is revoked.
 type verdicts struct {
-	presented bool      // there is a token
-	several   bool      // there are different ones
-	malformed rejection // because of the first that is malformed
+	presented bool // there is a token
+	several   bool // there are different ones
+
+	// Because of the first token that is:
+	malformed   rejection
+	unverified  rejection
+	unavailable rejection
 }
 
-// verdicts looks up all candidates. It returns a rejection when one is revoked
-// or when that can't be known.
-func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate) (v verdicts, _ rejection) {
+// verdicts looks up all candidates, and verifies them if it should. It returns a
+// rejection when one is revoked or when that can't be known.
+func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate, verify bool) (v verdicts, _ rejection) {
 	if len(candidates) == 0 {
 		return v, rejection{}
 	}
-	run, err := h.app.wait(r.Context())
+	ctx, cancel := r.Context(), func() {}
+	run, err := h.app.wait(ctx)
 	if err != nil {
-		return v, rejection{status: http.StatusServiceUnavailable, verdict: verdictUnavailable, reason: "The revocation list is not loaded yet"}
+		return v, rejection{
+			status: http.StatusServiceUnavailable, verdict: verdictUnavailable, reason: "The revocation list is not loaded yet",
+			retryAfter: retryList,
+		}
 	}
+	if verify && len(candidates) > 1 { // together they have no more time than one
+		ctx, cancel = context.WithTimeout(ctx, proofTimeout)
+	}
+	defer cancel()
 	var first *revocation.Facts
 	for i := range candidates {
 		c := &candidates[i]
-		verdict := look(run.checker, c)
+		var verdict revocation.Verdict
+		var unverified rejection
+		if verify && !c.Probe {
+			tokensChecked.Add(1)
+			var proof *revocation.Proof
+			verdict, proof, err = run.checker.CheckProven(ctx, h.Verify.presented(c), run.prover)
+			if verdict.State == revocation.Active {
+				unverified = h.Verify.outcome(proof, err)
+			}
+		} else {
+			verdict = look(run.checker, c)
+		}
 		if verdict.State == revocation.Revoked {
 			return v, rejection{
 				status: http.StatusUnauthorized, verdict: verdictRevoked, code: "invalid_token",
-				reason: "The access token has been revoked", candidate: *c, found: true, fingerprint: verdict.Facts.Fingerprint,
-				selector: verdict.Shape,
-			}
+				reason: "The access token has been revoked", selector: verdict.Shape,
+			}.about(c, verdict.Facts)
 		}
 		if c.Probe {
 			continue
@@ -232,12 +279,17 @@ func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate) 
 		case first.Fingerprint != verdict.Facts.Fingerprint:
 			v.several = true
 		}
-		if verdict.State == revocation.Malformed && !h.mayPass(verdict.Facts.Malformed) && v.malformed.verdict == "" {
-			v.malformed = rejection{
+		if verdict.State == revocation.Malformed && !h.mayPass(verdict.Facts.Malformed) {
+			v.malformed.because(c, verdict.Facts, rejection{
 				status: http.StatusUnauthorized, verdict: verdictMalformed, code: "invalid_token",
-				reason: "The access token is malformed: " + verdict.Facts.Malformed.Error(), candidate: *c, found: true,
-				fingerprint: verdict.Facts.Fingerprint,
-			}
+				reason: "The access token is malformed: " + verdict.Facts.Malformed.Error(),
+			})
+		}
+		switch unverified.verdict {
+		case verdictUnverified:
+			v.unverified.because(c, verdict.Facts, unverified)
+		case verdictUnavailable:
+			v.unavailable.because(c, verdict.Facts, unverified)
 		}
 	}
 	return v, rejection{}
@@ -282,6 +334,7 @@ func (h *RejectRevoked) log(r *http.Request, rejected rejection) {
 			zap.String("fingerprint", rejected.fingerprintText()),
 			zap.String("method", r.Method),
 			zap.String("host", r.Host),
+			zap.NamedError("cause", rejected.cause),
 		)
 	}
 }

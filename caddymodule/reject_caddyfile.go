@@ -27,11 +27,15 @@ func parseRejectRevoked(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, er
 //		strict
 //		malformed         reject|pass
 //		form_limit        <size>
+//		verify {
+//			audience <values...>
+//			issuer   <names...>
+//		}
 //		dry_run
 //	}
 //
 // `token_from` may stand several times; where it stands, the default sources
-// don't count.
+// don't count. `audience` and `issuer` may stand several times as well.
 func (h *RejectRevoked) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if d.NextArg() {
@@ -61,10 +65,34 @@ func (h *RejectRevoked) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneArg(d, "reject or pass", oneOf(&h.Malformed, "reject", "pass"))
 		case "form_limit":
 			err = oneArg(d, "a size such as 64KiB", size(&h.FormLimit, maxFormLimit))
+		case "verify":
+			h.Verify = new(Verify)
+			err = h.Verify.unmarshal(d)
 		case "dry_run":
 			h.DryRun, err = true, noArgs(d)
 		default:
-			return unrecognized(d, "token_from, realm, resource_metadata, require_token, strict, malformed, form_limit, dry_run")
+			return unrecognized(d, "token_from, realm, resource_metadata, require_token, strict, malformed, form_limit, verify, dry_run")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *Verify) unmarshal(d *caddyfile.Dispenser) error {
+	if err := noArgs(d); err != nil {
+		return err
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch d.Val() {
+		case "audience":
+			err = someArgs(d, "values of the token's aud", &v.Audience)
+		case "issuer":
+			err = someArgs(d, "names of issuers", &v.Issuers)
+		default:
+			err = unrecognized(d, "audience, issuer")
 		}
 		if err != nil {
 			return err

@@ -20,10 +20,13 @@ const (
 	verdictAbsent         = "absent"
 	verdictMalformed      = "malformed"
 	verdictInvalidRequest = "invalid_request"
+	verdictUnverified     = "unverified"
 	verdictUnavailable    = "unavailable"
 )
 
-var allVerdicts = []string{verdictActive, verdictRevoked, verdictAbsent, verdictMalformed, verdictInvalidRequest, verdictUnavailable}
+var allVerdicts = []string{
+	verdictActive, verdictRevoked, verdictAbsent, verdictMalformed, verdictInvalidRequest, verdictUnverified, verdictUnavailable,
+}
 
 // rejection is why a request must not pass, and how it is told so.
 type rejection struct {
@@ -31,6 +34,9 @@ type rejection struct {
 	verdict string
 	code    string // RFC 6750 §3.1; none where there was no token
 	reason  string // for people, and error_description
+	cause   error  // for the log; may be nil
+
+	retryAfter string // seconds, with status 503
 
 	found       bool            // it is about a token:
 	candidate   token.Candidate // a copy, so that candidates stay off the heap
@@ -46,6 +52,20 @@ func unsearchable(err error) rejection {
 		r.status, r.reason = e.Status, strings.ToUpper(e.Reason[:1])+e.Reason[1:]
 	}
 	return r
+}
+
+// about returns the rejection of a request because of a token in it.
+func (r rejection) about(c *token.Candidate, facts *revocation.Facts) rejection {
+	r.found, r.candidate, r.fingerprint = true, *c, facts.Fingerprint
+	return r
+}
+
+// because becomes another rejection on account of a token, unless there is one
+// already.
+func (r *rejection) because(c *token.Candidate, facts *revocation.Facts, why rejection) {
+	if r.verdict == "" {
+		*r = why.about(c, facts)
+	}
 }
 
 func (r *rejection) source() string {
@@ -78,8 +98,11 @@ func (r *rejection) setPlaceholders(req *http.Request) {
 // names (RFC 9449 §7.1): which of them count is for the upstream to say.
 const dpopAlgs = "ES256 ES384 ES512 PS256 PS384 PS512 RS256 RS384 RS512 EdDSA"
 
-// retryAfter is for requests that came while the list was being loaded.
-const retryAfter = "1"
+// How many seconds to wait after status 503.
+const (
+	retryList   = "1"  // the list is being loaded
+	retryIssuer = "10" // as long as a failed call to an issuer is remembered
+)
 
 // challenge sets the response's headers. They are still there when the error is
 // handled.
@@ -87,7 +110,7 @@ func (h *RejectRevoked) challenge(w http.ResponseWriter, r *http.Request, reject
 	w.Header().Set("Cache-Control", "no-store")
 	switch rejected.status {
 	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", retryAfter)
+		w.Header().Set("Retry-After", rejected.retryAfter)
 		return
 	case http.StatusRequestEntityTooLarge:
 		return

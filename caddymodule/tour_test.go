@@ -236,12 +236,12 @@ func (s *shell) run(t *testing.T, command string) string {
 
 // Everything that a user can write or see is in the README or its pages.
 func TestTheDocsNameEverything(t *testing.T) {
-	readme, endpointPage := read(t, "README.md"), read(t, "docs/endpoint.md")
+	readme, endpointPage := read(t, "README.md")+read(t, "docs/issuers.md"), read(t, "docs/endpoint.md")
 	everything := readme + strings.Join(docs(t), "\n")
 	named := func(what, name string) {
 		t.Helper()
 		if !strings.Contains(readme, "`"+name+"`") && !strings.Contains(readme, "`"+name+" ") {
-			t.Errorf("the README doesn't name the %s `%s`", what, name)
+			t.Errorf("neither the README nor docs/issuers.md names the %s `%s`", what, name)
 		}
 	}
 	source := goSource(t)
@@ -259,7 +259,7 @@ func TestTheDocsNameEverything(t *testing.T) {
 			}
 		}
 	}
-	for _, config := range []any{App{}, BoltStore{}, RejectRevoked{}, TokenSource{}, RevocationEndpoint{}, Client{}, Quota{}, Limits{}} {
+	for _, config := range []any{App{}, BoltStore{}, RejectRevoked{}, TokenSource{}, Verify{}, RevocationEndpoint{}, Relay{}, Client{}, Quota{}, Limits{}, Issuer{}, Introspection{}} {
 		for field := range fieldsOf(config) {
 			named("JSON member", field)
 		}

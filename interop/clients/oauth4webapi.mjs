@@ -2,9 +2,10 @@
 // browsers and at the edge.
 import * as oauth from 'oauth4webapi';
 
-import { run, unknownAuth } from './steps.mjs';
+import { privateKey, run, unknownAuth } from './steps.mjs';
 
-function clientAuth({ auth, client_secret }) {
+async function clientAuth(step) {
+	const { auth, client_secret } = step;
 	switch (auth) {
 		case 'basic':
 			return oauth.ClientSecretBasic(client_secret);
@@ -12,6 +13,10 @@ function clientAuth({ auth, client_secret }) {
 			return oauth.ClientSecretPost(client_secret);
 		case 'none':
 			return oauth.None();
+		case 'private_key_jwt':
+			return oauth.PrivateKeyJwt(await privateKey(step), {
+				[oauth.modifyAssertion]: (_header, claims) => Object.assign(claims, step.assertion),
+			});
 		default:
 			return unknownAuth(auth);
 	}
@@ -26,6 +31,6 @@ await run(async (step, fetch) => {
 		additionalParameters: step.hint ? { token_type_hint: step.hint } : undefined,
 	};
 
-	const response = await oauth.revocationRequest(server, client, clientAuth(step), step.token, options);
+	const response = await oauth.revocationRequest(server, client, await clientAuth(step), step.token, options);
 	await oauth.processRevocationResponse(response);
 });

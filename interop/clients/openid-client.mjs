@@ -1,9 +1,10 @@
 // openid-client revokes tokens: the form dialect, as most Node programs speak it.
 import * as client from 'openid-client';
 
-import { run, unknownAuth } from './steps.mjs';
+import { privateKey, run, unknownAuth } from './steps.mjs';
 
-function clientAuth({ auth, client_secret }) {
+async function clientAuth(step) {
+	const { auth, client_secret } = step;
 	switch (auth) {
 		case 'basic':
 			return client.ClientSecretBasic(client_secret);
@@ -11,6 +12,10 @@ function clientAuth({ auth, client_secret }) {
 			return client.ClientSecretPost(client_secret);
 		case 'none':
 			return client.None();
+		case 'private_key_jwt':
+			return client.PrivateKeyJwt(await privateKey(step), {
+				[client.modifyAssertion]: (_header, claims) => Object.assign(claims, step.assertion),
+			});
 		default:
 			return unknownAuth(auth);
 	}
@@ -18,7 +23,7 @@ function clientAuth({ auth, client_secret }) {
 
 await run(async (step, fetch) => {
 	const server = { issuer: step.issuer ?? new URL(step.endpoint).origin, revocation_endpoint: step.endpoint };
-	const config = new client.Configuration(server, step.client_id, undefined, clientAuth(step));
+	const config = new client.Configuration(server, step.client_id, undefined, await clientAuth(step));
 	client.allowInsecureRequests(config);
 	config[client.customFetch] = fetch;
 

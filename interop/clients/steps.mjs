@@ -4,9 +4,11 @@
 //	node openid-client.mjs '{"endpoint": "http://127.0.0.1:8080/oauth2/revoke", "steps": [
 //	  {"step": "revoked", "auth": "basic", "client_id": "web", "client_secret": "s", "token": "t"}]}'
 //
-// auth says how the client shows who it is: basic, post or none, and for
-// @moovio/sdk also bearer (an access token in the header, the client in the body)
-// and both. Each step becomes one line:
+// auth says how the client shows who it is: basic, post or none, for @moovio/sdk also
+// bearer (an access token in the header, the client in the body) and both, and for
+// the others also private_key_jwt. That needs private_key, a JWK for ES256; issuer, at
+// the top, is the assertion's aud; a step may set assertion, claims that replace the
+// library's own. Each step becomes one line:
 //
 //	{"step":"revoked","ok":true,"status":200,"www_authenticate":null,"retry_after":null}
 //	{"step":"refused","ok":false,"status":401,…,"error":"ResponseBodyError",
@@ -39,6 +41,13 @@ export async function run(revoke) {
 		};
 		console.log(JSON.stringify(line));
 	}
+}
+
+// privateKey imports the key of a step for auth private_key_jwt, in the form that
+// PrivateKeyJwt of both libraries takes.
+export async function privateKey({ private_key }) {
+	const key = await crypto.subtle.importKey('jwk', private_key, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign']);
+	return { key, kid: private_key.kid };
 }
 
 // describe turns what a library throws into the words that its users see.

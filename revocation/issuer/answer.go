@@ -14,6 +14,10 @@ import (
 // Errors of answers. They don't quote what they are about.
 var (
 	errNoAnswer = errors.New("its answer isn't a JSON object that everybody reads alike")
+	// errUnsupported says that the issuer doesn't tell about tokens of the type. Then
+	// the token is as good as its signature.
+	errUnsupported = errors.New("tokens of its type are not told about")
+
 	errNoActive = errors.New("its answer has no active that is true or false")
 )
 
@@ -38,6 +42,13 @@ func parseAnswer(body []byte) (claims Claims, active bool, err error) {
 		return nil, false, err
 	}
 	return claims, true, nil
+}
+
+// unsupported reports whether a refusal is about the type of the token. RFC 7662 knows
+// none such; oidc-provider has it from RFC 7009 §2.2.1.
+func unsupported(body []byte) bool {
+	claims, err := parseClaims(body)
+	return err == nil && claims.Text("error") == "unsupported_token_type"
 }
 
 // checkAnswer reports a claim that isn't of the type that RFC 7662 §2.2 gives it:

@@ -17,10 +17,7 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-const (
-	metadataLifetime  = time.Hour
-	retryAfterFailure = 10 * time.Second
-)
+const metadataLifetime = time.Hour
 
 // metadata are the addresses that an issuer publishes. Those that it doesn't publish,
 // and those that may not be called, are empty.
@@ -49,7 +46,8 @@ type discovered struct {
 	metadata metadata
 	at       time.Time // of the metadata; zero: there is none yet
 	tried    time.Time
-	err      error // of the last try
+	err      error         // of the last try
+	wait     time.Duration // before the next one, if it failed
 }
 
 // newDiscovery takes options that have their defaults.
@@ -83,7 +81,7 @@ func (d *discovery) metadata(ctx context.Context) (metadata, error) {
 // settled reports whether nothing need be fetched, and what is to be used then.
 func (f *discovered) settled(now time.Time) (metadata, error, bool) {
 	fresh := !f.at.IsZero() && age(now, f.at) < metadataLifetime
-	failed := f.err != nil && age(now, f.tried) < retryAfterFailure
+	failed := f.err != nil && age(now, f.tried) < f.wait
 	m, err := f.result()
 	return m, err, fresh || failed
 }
@@ -104,6 +102,7 @@ func (d *discovery) discover(ctx context.Context) {
 	m, err := d.fetch(ctx)
 	d.observe(CallMetadata, outcomeOf(err))
 	after := discovered{metadata: before.metadata, at: before.at, tried: d.now(), err: err}
+	after.wait = pause(before.at.IsZero(), err, before.wait)
 	if err == nil {
 		after.metadata, after.at = m, after.tried
 	}

@@ -223,11 +223,11 @@ func TestMetadataIsFetchedOnceAndAgainLater(t *testing.T) {
 	for range 5 {
 		want("/2", 3)
 	}
-	clock.pass(retryAfterFailure)
+	clock.pass(minRefresh)
 	want("/2", 4)
 	p.set(false)
 	document("/3")
-	clock.pass(retryAfterFailure)
+	clock.pass(minRefresh)
 	want("/3", 5)
 }
 
@@ -245,7 +245,7 @@ func TestAFailureIsRemembered(t *testing.T) {
 	}
 	p.publish(openID, fmt.Sprintf(`{"issuer":%q}`, p.URL))
 	p.set(false)
-	clock.pass(retryAfterFailure)
+	clock.pass(minRefresh)
 	if _, err := d.metadata(t.Context()); err != nil {
 		t.Error(err)
 	}

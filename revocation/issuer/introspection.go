@@ -177,6 +177,13 @@ func (i *introspector) call(ctx context.Context, q question, who sender) (*answe
 		return nil, err
 	}
 	a, failed := i.exchange(ctx, q)
+	if failed != nil && failed.outcome == OutcomeInactive {
+		err := fmt.Errorf("%w: %s: %w", revocation.ErrUnproven, i.issuer, failed.err)
+		attempt.fail(q, err, false)
+		i.report.answered()
+		i.observe(CallIntrospection, OutcomeInactive)
+		return nil, err
+	}
 	if failed != nil {
 		if failed.everywhere {
 			pass.excuse()
@@ -228,6 +235,9 @@ func (i *introspector) exchange(ctx context.Context, q question) (*answer, *fail
 	if err != nil {
 		outcome := outcomeOf(err)
 		return nil, &failure{outcome, err, outcome == OutcomeFailed}
+	}
+	if status == http.StatusBadRequest && unsupported(body) {
+		return nil, &failure{OutcomeInactive, errUnsupported, false}
 	}
 	if status != http.StatusOK {
 		return nil, refusal(status)

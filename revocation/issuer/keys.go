@@ -21,10 +21,14 @@ import (
 )
 
 const (
-	minRefresh     = 10 * time.Second // between two calls, whatever became of the first
+	minRefresh     = 10 * time.Second // between two calls
+	firstRetry     = time.Second      // after the first failure when there are no keys yet; twice as long after each next
 	refreshTimeout = time.Minute      // in case that Locate and Get have no bound of their own
 	maxCandidates  = 20               // keys that are tried for one signature
 )
+
+// errUnknownKey is about a signature of which nothing can be said.
+var errUnknownKey = fmt.Errorf("%w: its key is not known", revocation.ErrUnproven)
 
 // KeysOptions say where keys come from: either Static, or Locate and Get.
 type KeysOptions struct {
@@ -79,6 +83,7 @@ type keySet struct {
 	at     time.Time // of the keys; zero: there are none yet
 	tried  time.Time
 	err    error             // of the last try
+	wait   time.Duration     // before the next try
 	digest [sha256.Size]byte // of what the keys were read from
 }
 
@@ -226,7 +231,7 @@ func (s *keySet) verify(h *header, jws *jose.JSONWebSignature) (signed *Signed, 
 	case h.KeyID == "" && len(candidates) > 0:
 		return nil, false, fmt.Errorf("%w: its signature was made with none of the keys", revocation.ErrForged)
 	}
-	return nil, false, fmt.Errorf("%w: its key is not known", revocation.ErrUnproven)
+	return nil, false, errUnknownKey
 }
 
 // candidates returns the keys that may have made a signature: those with its kid, or

@@ -168,11 +168,14 @@ func cognitoKind(_ string, c Claims) revocation.TokenKind {
 	return revocation.UnknownKind
 }
 
-// oidcProviderKind goes by what an answer about a refresh token lacks. Tokens that it
-// signs tell by their typ.
+// oidcProviderKind goes by what an answer about a refresh token lacks, and ID tokens:
+// its other tokens have a typ.
 func oidcProviderKind(typ string, c Claims) revocation.TokenKind {
-	if active, _ := c["active"].(bool); active && typ == "" && !c.has("token_type") {
+	switch {
+	case typ != "" || c.has("token_type"):
+		return revocation.UnknownKind
+	case c.has("active"):
 		return revocation.RefreshToken
 	}
-	return revocation.UnknownKind
+	return revocation.IDToken
 }

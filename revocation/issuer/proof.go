@@ -18,17 +18,34 @@ import (
 // prove verifies a token of the issuer's, and asks about it where that can't be done.
 func (i *Issuer) prove(ctx context.Context, p revocation.Presented, reader *token.Reader) (*revocation.Proof, error) {
 	signed, err := i.keys.Verify(ctx, p.Token)
-	if err == nil {
+	switch {
+	case err == nil:
 		return i.proofOfToken(signed, p.Facts)
+	case errors.Is(err, revocation.ErrForged):
+		return nil, err
+	case errors.Is(err, errUnknownKey) && i.mayBeNewer(p.Facts.IssuedAt):
+		err = fmt.Errorf("%w: its key is not known, and may be newer than those that are", revocation.ErrIssuerUnavailable)
 	}
-	if i.introspector == nil || errors.Is(err, revocation.ErrForged) {
+	if i.introspector == nil {
 		return nil, err
 	}
 	proof, askErr := i.ask(ctx, p, reader)
-	if askErr != nil {
+	switch {
+	case errors.Is(askErr, errUnsupported):
+		return nil, err
+	case askErr != nil:
 		return nil, fmt.Errorf("%w (and by its keys: %v)", askErr, err)
 	}
 	return proof, nil
+}
+
+// mayBeNewer reports whether the key of a token that says to be issued at a moment may
+// have been published after the keys were fetched. They aren't fetched again at once,
+// so that it can't be told for a while whether the key exists. As much counts for
+// clocks that differ.
+func (i *Issuer) mayBeNewer(issuedAt int64) bool {
+	_, fetched, _ := i.keys.Status()
+	return !fetched.IsZero() && issuedAt >= fetched.Add(-minRefresh).Unix() && issuedAt <= i.now().Add(i.leeway).Unix()
 }
 
 // proofOfToken makes the proof of a token with a right signature. The facts are read

@@ -283,3 +283,47 @@ func TestAProofCountsUntilItsKeyIsWithdrawn(t *testing.T) {
 	}
 	wantFetches(0)
 }
+
+// A key that was published a moment ago is unknown as long as keys aren't fetched
+// again. Who presents a token that it signed isn't told that the token is bad.
+func TestATokenWhoseKeyMayBeNewerThanTheKnownOnesIsNotJudged(t *testing.T) {
+	known, fresh := newSigner(t, "ES256", "known"), newSigner(t, "ES256", "fresh")
+	p := newProvider(t, known)
+	w := newWorld(t, Options{Name: p.url})
+	claims := func(issuedAt time.Time) map[string]any {
+		return map[string]any{"iss": p.url, "iat": issuedAt.Unix(), "exp": time.Now().Add(time.Hour).Unix()}
+	}
+	w.prove(known.sign(t, claims(time.Now()), ""))
+	for name, c := range map[string]struct {
+		issuedAt time.Time
+		want     error
+	}{
+		"just now":      {time.Now(), revocation.ErrIssuerUnavailable},
+		"an hour ago":   {time.Now().Add(-time.Hour), revocation.ErrUnproven},
+		"in the future": {time.Now().Add(time.Hour), revocation.ErrUnproven},
+		"in 1970":       {time.Unix(0, 0), revocation.ErrUnproven},
+	} {
+		if _, _, err := w.check(fresh.sign(t, claims(c.issuedAt), "")); !errors.Is(err, c.want) {
+			t.Errorf("issued %s: %v", name, err)
+		}
+	}
+}
+
+// An issuer that doesn't tell about its JWTs leaves them to their signatures.
+func TestAnIssuerThatDoesNotTellAboutJWTs(t *testing.T) {
+	known, stranger := newSigner(t, "ES256", "known"), newSigner(t, "ES256", "stranger")
+	p := newProvider(t, known)
+	p.set(func(p *provider) { p.structured = `{"error":"unsupported_token_type"}` })
+	w := newWorld(t, Options{Name: p.url, Introspection: p.asked()})
+	claims := map[string]any{"iss": p.url, "exp": time.Now().Add(time.Hour).Unix()}
+	for range 2 {
+		w.wantError(stranger.sign(t, claims, ""), revocation.ErrUnproven)
+	}
+	w.prove(known.sign(t, claims, ""))
+	if s := w.set.Statuses()[0]; !s.Ready() {
+		t.Errorf("somebody's garbage makes the issuer look broken: %v", s.IntrospectionErr)
+	}
+	p.set(func(p *provider) { p.broken = 500 })
+	late := newWorld(t, Options{Name: p.url, Introspection: p.asked()})
+	late.wantError(known.sign(t, claims, ""), revocation.ErrIssuerUnavailable)
+}

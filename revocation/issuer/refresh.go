@@ -56,8 +56,8 @@ func (k *Keys) watched(now time.Time) bool {
 	return true
 }
 
-// Refresh fetches the keys, unless that was tried within the last 10 s: then it returns
-// what became of it. Concurrent callers share one call, which goes on when ctx ends.
+// Refresh fetches the keys, unless that was tried within the last 10 s, or the last
+// second when there are none yet: then it returns what became of it. Concurrent callers share one call, which goes on when ctx ends.
 // The keys that are known stay known if it fails. The error wraps
 // revocation.ErrIssuerUnavailable.
 func (k *Keys) Refresh(ctx context.Context) error {
@@ -82,7 +82,17 @@ func (k *Keys) Refresh(ctx context.Context) error {
 
 // recent reports whether keys were asked for so lately that they aren't again.
 func (s *keySet) recent(now time.Time) bool {
-	return !s.tried.IsZero() && age(now, s.tried) < minRefresh
+	return !s.tried.IsZero() && age(now, s.tried) < s.wait
+}
+
+// pause is how long to wait after a try. An issuer that never answered yet may be
+// about to start, as this server may be that it is behind: that is soon worth another
+// try.
+func pause(never bool, err error, before time.Duration) time.Duration {
+	if err == nil || !never {
+		return minRefresh
+	}
+	return min(max(2*before, firstRetry), minRefresh)
 }
 
 // refresh is called by one goroutine at a time.
@@ -94,6 +104,7 @@ func (k *Keys) refresh(ctx context.Context) error {
 	after := &keySet{keys: before.keys, at: before.at, digest: before.digest}
 	keys, digest, err := k.fetch(ctx)
 	after.tried, after.err = k.now(), unavailable(err)
+	after.wait = pause(before.at.IsZero(), err, before.wait)
 	if err == nil {
 		after.keys, after.at, after.digest = keep(keys, before.keys), after.tried, digest
 	}

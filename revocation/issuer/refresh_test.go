@@ -146,6 +146,25 @@ func TestAnIssuerThatIsDownAtStart(t *testing.T) {
 	}
 }
 
+// An issuer that starts together with this server, or that is behind it, is found soon.
+func TestAnIssuerThatStartsLateIsAskedAgainSoon(t *testing.T) {
+	s := newSigner(t, "ES256", "a")
+	p := newKeysPublisher(t, s)
+	p.set(true)
+	keys, clock := p.keysOf(t, nil)
+	token := s.sign(t, someClaims, "")
+	for n, wait := range []time.Duration{1, 2, 4, 8, 10, 10} {
+		wantRefused(t, keys, token, revocation.ErrIssuerUnavailable)
+		p.wantCalled(t, n+1)
+		clock.pass(wait*time.Second - time.Millisecond)
+		wantRefused(t, keys, token, revocation.ErrIssuerUnavailable)
+		p.wantCalled(t, n+1)
+		clock.pass(time.Millisecond)
+	}
+	p.set(false)
+	wantVerified(t, keys, token)
+}
+
 func TestKeysThatAreKnownOutliveTheIssuersFailure(t *testing.T) {
 	s := newSigner(t, "ES256", "a")
 	p := newKeysPublisher(t, s)

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,6 +34,8 @@ type provider struct {
 	jwks    []byte
 	answers map[string]map[string]any // by token
 	broken  int                       // the status of every answer; 0: none is broken
+
+	structured string // how questions about JWTs are refused; empty: they aren't
 }
 
 func newProvider(t testing.TB, signers ...*signer) *provider {
@@ -55,6 +58,9 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(p.broken)
 	case path == "/jwks":
 		w.Write(p.jwks)
+	case path == "/introspect" && p.structured != "" && strings.Count(r.PostFormValue("token"), ".") == 2:
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, p.structured)
 	case path == "/introspect":
 		answer := p.answers[r.PostFormValue("token")]
 		if answer == nil {

@@ -1,0 +1,309 @@
+package caddymodule
+
+// This file makes issuers of what is configured about them, and keeps them over
+// reloads.
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/issuer"
+	"github.com/caddyrevocation/caddy-revocation/revocation/token"
+)
+
+// Issuer is an authorization server whose tokens can be told from others. With it
+// the claims of its tokens count: a refresh token revokes the access tokens of its
+// session, a client revokes its own tokens only, and a route can reject what no
+// issuer vouches for.
+//
+// Its keys are found as it publishes them (OpenID Connect Discovery, RFC 8414), and
+// fetched while Caddy runs. An issuer that is down never keeps Caddy from starting,
+// and what is known of it outlives reloads.
+//
+// Placeholders are possible in names, addresses, paths and secrets, such as
+// `{env.SECRET}` and `{file./run/secrets/issuer}`.
+type Issuer struct {
+	// The `iss` of its tokens, byte by byte, and where its metadata is found.
+	Name string `json:"name"`
+
+	// Further `iss` that its tokens may have. A revocation under one of its names
+	// hits tokens under all of them. Default: the preset's.
+	Aliases []string `json:"aliases,omitempty"`
+
+	// What product it is, which says what its claims mean: `auth0`, `cognito`,
+	// `duende`, `entra`, `hydra`, `keycloak`, `oidc-provider`, `okta` or `zitadel`.
+	// Default: nothing but the standards is known.
+	Preset string `json:"preset,omitempty"`
+
+	// Which claims play a role, in the order of preference, where it differs from
+	// the preset's. The roles are `jti`, `sid`, `sub`, `client_id` and `grant`. A
+	// nested claim is named by its path, with dots.
+	Claims map[string][]string `json:"claims,omitempty"`
+
+	// Where its keys are. Default: its metadata says so.
+	JWKSURI string `json:"jwks_uri,omitempty"`
+
+	// Files with its keys, JWK sets. Nothing is fetched then.
+	JWKSFiles []string `json:"jwks_files,omitempty"`
+
+	// Files with its public keys or certificates in PEM. Nothing is fetched then.
+	PublicKeyFiles []string `json:"public_key_files,omitempty"`
+
+	// The secret of an issuer that signs with HMAC, at least 32 bytes. Nothing is
+	// fetched then.
+	HMACSecret string `json:"hmac_secret,omitempty"`
+
+	// Which signatures count, such as `RS256`. Default: all asymmetric ones; all
+	// of HMAC's for a secret.
+	Algorithms []string `json:"algorithms,omitempty"`
+
+	// Values of the header's `typ` that access tokens may have besides those of the
+	// standards.
+	Types []string `json:"types,omitempty"`
+
+	// By how much its clock may differ. Default: 1m; negative: not at all.
+	Leeway caddy.Duration `json:"leeway,omitempty"`
+
+	// How long its tokens live at most. Default: as those of any other.
+	MaxTokenLifetime Lifetime `json:"max_token_lifetime,omitempty"`
+
+	// How old its keys get before they are fetched again. Default: 10m.
+	RefreshInterval caddy.Duration `json:"refresh_interval,omitempty"`
+
+	// How long one call to it may take. Default: 5s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// Files with the authorities, in PEM, that its certificate must come from.
+	// Default: the system's.
+	TrustedCA []string `json:"trusted_ca,omitempty"`
+
+	// Let calls to it go out over plain HTTP. Default: false, unless it is on a
+	// loopback address.
+	AllowHTTP bool `json:"allow_http,omitempty"`
+
+	// How to ask it about tokens (RFC 7662). Default: it isn't asked.
+	Introspection *Introspection `json:"introspection,omitempty"`
+}
+
+// Introspection says how to ask an issuer about tokens: RFC 7662.
+type Introspection struct {
+	// Where to ask. Default: the issuer's metadata says so.
+	URL string `json:"url,omitempty"`
+
+	// This server's own `client_id` at the issuer.
+	ClientID string `json:"client_id"`
+
+	// This server's own secret at the issuer.
+	ClientSecret string `json:"client_secret"`
+
+	// How it authenticates: `basic` or `post`. Default: `basic`.
+	AuthMethod string `json:"auth_method,omitempty"`
+
+	// How long an answer counts, and at most until the token's `exp`. Default: 30s;
+	// negative: not at all.
+	TTL caddy.Duration `json:"ttl,omitempty"`
+
+	// How much longer an answer counts while the issuer can't be asked. Default:
+	// no longer.
+	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
+
+	// How many questions there may be at one time. Default: 32.
+	MaxInFlight int `json:"max_in_flight,omitempty"`
+
+	// About how many tokens that the issuer doesn't know it is asked about in a
+	// minute for one address. Default: 60; negative: no limit.
+	UnknownPerMinute int `json:"unknown_per_minute,omitempty"`
+}
+
+// issuers holds the issuers in use by the hash of their configuration, so that
+// their keys outlive the configuration that fetched them.
+var issuers = caddy.NewUsagePool()
+
+// issuerClock is what issuers tell the age of keys and answers by. Tests set it.
+var issuerClock = time.Now
+
+// sharedIssuer is an issuer in the pool.
+type sharedIssuer struct{ *issuer.Issuer }
+
+// Destruct closes the issuer when no configuration uses it any more.
+func (i sharedIssuer) Destruct() error {
+	i.Close()
+	return nil
+}
+
+// preparedIssuer is an issuer that is configured and not yet in use.
+type preparedIssuer struct {
+	key     [sha256.Size]byte // in the pool
+	options issuer.Options
+}
+
+// prepareIssuers makes the reader of tokens, and what the issuers are made from. It
+// calls nobody.
+func (a *App) prepareIssuers() error {
+	options := token.ReaderOptions{MatchClaims: a.MatchClaims}
+	if _, err := token.NewReader(options); err != nil {
+		return fmt.Errorf("match_claims: %v", err)
+	}
+	var all []*issuer.Issuer
+	for n := range a.Issuers {
+		prepared, err := a.Issuers[n].prepare(a.logger)
+		if err != nil {
+			return err
+		}
+		made, err := issuer.New(prepared.options)
+		if err != nil {
+			return err
+		}
+		defer made.Close() // those in use are the pool's
+		all = append(all, made)
+		a.issuers = append(a.issuers, prepared)
+		options.Issuers = append(options.Issuers, made.ReaderIssuer())
+	}
+	var err error
+	if a.reader, err = token.NewReader(options); err != nil {
+		return err
+	}
+	_, err = issuer.NewSet(a.reader, all...)
+	return err
+}
+
+// startIssuers takes the issuers from the pool and lets them fetch their keys. It
+// waits for none of them.
+func (a *App) startIssuers() (*issuer.Set, error) {
+	var all []*issuer.Issuer
+	for _, prepared := range a.issuers {
+		value, _, err := issuers.LoadOrNew(prepared.key, func() (caddy.Destructor, error) {
+			made, err := issuer.New(prepared.options)
+			return sharedIssuer{made}, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		a.acquired = append(a.acquired, prepared.key)
+		shared := value.(sharedIssuer).Issuer
+		shared.Start(context.Background())
+		all = append(all, shared)
+	}
+	return issuer.NewSet(a.reader, all...)
+}
+
+// releaseIssuers gives back what startIssuers took.
+func (a *App) releaseIssuers() {
+	for _, key := range a.acquired {
+		issuers.Delete(key) // closing an issuer doesn't fail
+	}
+	a.acquired = nil
+}
+
+// issuerNames returns the names of the configured issuers.
+func (a *App) issuerNames() (names []string) {
+	for _, prepared := range a.issuers {
+		names = append(names, prepared.options.Name)
+	}
+	return names
+}
+
+// prepare replaces placeholders and reads files.
+func (i Issuer) prepare(logger *slog.Logger) (preparedIssuer, error) {
+	r := newResolver()
+	i.Name = r.text("name", i.Name)
+	what := fmt.Sprintf("issuer %s: ", i.Name)
+	if i.Name == "" && r.err == nil {
+		return preparedIssuer{}, errors.New("an issuer has no name: it is the iss of its tokens")
+	}
+	i.Aliases = r.texts("alias", i.Aliases)
+	i.JWKSURI = r.text("jwks_uri", i.JWKSURI)
+	i.HMACSecret = r.secret("hmac_secret", i.HMACSecret)
+	keys := issuer.StaticKeys{
+		JWKS: r.files("jwks_file", i.JWKSFiles),
+		PEM:  r.files("public_key_file", i.PublicKeyFiles),
+	}
+	if i.HMACSecret != "" {
+		keys.Secret = []byte(i.HMACSecret)
+	}
+	authorities := r.files("trusted_ca", i.TrustedCA)
+	if i.Introspection != nil {
+		resolved := *i.Introspection
+		resolved.URL = r.text("introspection", resolved.URL)
+		resolved.ClientID = r.text("client_id", resolved.ClientID)
+		resolved.ClientSecret = r.secret("client_secret", resolved.ClientSecret)
+		i.Introspection = &resolved
+	}
+	if r.err != nil {
+		return preparedIssuer{}, fmt.Errorf("%s%w", what, r.err)
+	}
+	options, err := i.options(keys)
+	if err != nil {
+		return preparedIssuer{}, fmt.Errorf("%s%w", what, err)
+	}
+	if options.RootCAs, err = certPool(authorities); err != nil {
+		return preparedIssuer{}, fmt.Errorf("%strusted_ca: %w", what, err)
+	}
+	options.Logger = logger
+	options.Observe = observeIssuer(i.Name)
+	options.Now = issuerClock
+
+	// Everything that the issuer is made from, and nothing of it in clear.
+	canonical, err := json.Marshal([]any{i, keys.JWKS, keys.PEM, authorities})
+	if err != nil {
+		return preparedIssuer{}, fmt.Errorf("%s%w", what, err)
+	}
+	return preparedIssuer{sha256.Sum256(canonical), options}, nil
+}
+
+// options translates an issuer whose placeholders are replaced.
+func (i *Issuer) options(keys issuer.StaticKeys) (issuer.Options, error) {
+	o := issuer.Options{
+		Name: i.Name, Aliases: i.Aliases, JWKSURI: i.JWKSURI, Keys: keys,
+		Algorithms: i.Algorithms, Types: i.Types, AllowHTTP: i.AllowHTTP,
+		Leeway: time.Duration(i.Leeway), MaxTokenLifetime: time.Duration(i.MaxTokenLifetime),
+		RefreshInterval: time.Duration(i.RefreshInterval), Timeout: time.Duration(i.Timeout),
+	}
+	if i.Preset != "" {
+		var known bool
+		if o.Preset, known = issuer.LookUpPreset(i.Preset); !known {
+			return o, fmt.Errorf("preset is %q, possible are %v", i.Preset, issuer.PresetNames())
+		}
+	}
+	if len(i.Claims) > 0 {
+		o.Profile = token.Profile{}
+		for role, claims := range i.Claims {
+			o.Profile[revocation.Role(role)] = claims
+		}
+	}
+	if in := i.Introspection; in != nil {
+		if in.AuthMethod != "" && in.AuthMethod != "basic" && in.AuthMethod != "post" {
+			return o, fmt.Errorf("auth_method is %q, possible are basic and post", in.AuthMethod)
+		}
+		o.Introspection = &issuer.Introspection{
+			URL: in.URL, ClientID: in.ClientID, ClientSecret: in.ClientSecret, Post: in.AuthMethod == "post",
+			TTL: time.Duration(in.TTL), StaleIfError: time.Duration(in.StaleIfError),
+			MaxInFlight: in.MaxInFlight, UnknownPerMinute: in.UnknownPerMinute,
+		}
+	}
+	return o, nil
+}
+
+// certPool returns the certificates of PEM files, nil of none.
+func certPool(files [][]byte) (*x509.CertPool, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	for n, content := range files {
+		if !pool.AppendCertsFromPEM(bytes.TrimSpace(content)) {
+			return nil, fmt.Errorf("file %d has no certificate in PEM", n+1)
+		}
+	}
+	return pool, nil
+}
