@@ -3,6 +3,9 @@ package caddymodule
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
@@ -31,6 +35,9 @@ type nodeStep struct {
 	AccessToken  string `json:"access_token,omitempty"`
 	Token        string `json:"token"`
 	Hint         string `json:"hint,omitempty"`
+
+	PrivateKey json.RawMessage `json:"private_key,omitempty"` // a JWK
+	Assertion  map[string]any  `json:"assertion,omitempty"`   // claims in place of the library's own
 
 	want nodeOutcome
 }
@@ -127,6 +134,72 @@ func TestNodeClients(t *testing.T) {
 	}
 }
 
+// TestNodeClientsWithKeys has the libraries sign assertions (private_key_jwt).
+func TestNodeClientsWithKeys(t *testing.T) {
+	const server = "https://auth.example"
+	jwkOf := func() (private, public []byte) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		jwk := jose.JSONWebKey{Key: key, KeyID: "k1"}
+		set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{jwk.Public()}}
+		return marshal(t, jwk), marshal(t, set)
+	}
+	private, public := jwkOf()
+	stranger, _ := jwkOf()
+	step := func(name, token string, key []byte, claims map[string]any, want nodeOutcome) nodeStep {
+		return nodeStep{
+			Step: name, Auth: "private_key_jwt", ClientID: "web app", PrivateKey: key, Assertion: claims, Token: token, want: want,
+		}
+	}
+	refused := formError(http.StatusUnauthorized, "invalid_client")
+	steps := []nodeStep{
+		step("own key", "a1", private, nil, formRevoked),
+		step("once", "a2", private, map[string]any{"jti": "1"}, formRevoked),
+		step("once more", "b1", private, map[string]any{"jti": "1"}, refused),
+		step("another key", "b2", stranger, nil, refused),
+		step("for another server", "b3", private, map[string]any{"aud": "https://elsewhere.example"}, refused),
+		step("expired", "b4", private, map[string]any{"exp": 1}, refused),
+	}
+	for _, script := range []string{"openid-client.mjs", "oauth4webapi.mjs"} {
+		t.Run(script, func(t *testing.T) {
+			c := startCaddy(t, "") // for its folder
+			if err := os.WriteFile(filepath.Join(c.dir, "web-app.json"), public, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c.load(t, `
+				:PORT {
+					revocation_endpoint /oauth2/revoke {
+						client "web app" {
+							public_keys DIR/web-app.json
+						}
+						assertion_audience `+server+`
+					}
+					reject_revoked
+					respond served
+				}`)
+			runNodeClientAt(t, script, c, server, steps)
+			for _, s := range steps {
+				want := http.StatusOK
+				if s.want.OK {
+					want = http.StatusUnauthorized
+				}
+				wantStatus(t, bearer(t, c.URL("/"), s.Token), want)
+			}
+		})
+	}
+}
+
+func marshal(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // TestNodeClientsStoreFails shows what a library's user sees when the revocation
 // could not be made durable: a failure, never a success.
 func TestNodeClientsStoreFails(t *testing.T) {
@@ -182,12 +255,18 @@ func (fullStore) Close() error { return nil }
 // runNodeClient has the script try the steps and compares what it prints.
 func runNodeClient(t *testing.T, script string, c *testCaddy, steps []nodeStep) []nodeOutcome {
 	t.Helper()
+	return runNodeClientAt(t, script, c, "", steps)
+}
+
+// runNodeClientAt is runNodeClient with the name that the client knows the server by.
+func runNodeClientAt(t *testing.T, script string, c *testCaddy, issuer string, steps []nodeStep) []nodeOutcome {
+	t.Helper()
 	node := needNodeClients(t)
-	config, err := json.Marshal(map[string]any{"endpoint": c.URL("/oauth2/revoke"), "steps": steps})
-	if err != nil {
-		t.Fatal(err)
+	config := map[string]any{"endpoint": c.URL("/oauth2/revoke"), "steps": steps}
+	if issuer != "" {
+		config["issuer"] = issuer
 	}
-	cmd := exec.CommandContext(t.Context(), node, script, string(config))
+	cmd := exec.CommandContext(t.Context(), node, script, string(marshal(t, config)))
 	cmd.Dir = nodeClientsDir
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
