@@ -253,7 +253,10 @@ func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate, 
 		c := &candidates[i]
 		var verdict revocation.Verdict
 		var unverified rejection
-		if verify && !c.Probe {
+		// What only a sloppy upstream takes for a token could be a forged one beside a
+		// genuine one. Others it can't read without asking, so that they may be anything.
+		prove := verify && (!c.Probe || token.IsJWT(c.Token))
+		if prove {
 			tokensChecked.Add(1)
 			var proof *revocation.Proof
 			verdict, proof, err = run.checker.CheckProven(ctx, h.Verify.presented(c), run.prover)
@@ -269,11 +272,12 @@ func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate, 
 				reason: "The access token has been revoked", selector: verdict.Shape,
 			}.about(c, verdict.Facts)
 		}
-		if c.Probe {
+		if c.Probe && !prove {
 			continue
 		}
-		v.presented = true
+		v.presented = v.presented || !c.Probe
 		switch {
+		case c.Probe:
 		case first == nil:
 			first = verdict.Facts
 		case first.Fingerprint != verdict.Facts.Fingerprint:

@@ -60,7 +60,8 @@ func newDiscovery(f *fetcher, o Options) *discovery {
 // metadata returns what the issuer publishes. What was found once stays in use until
 // something newer is found. The error wraps revocation.ErrIssuerUnavailable.
 func (d *discovery) metadata(ctx context.Context) (metadata, error) {
-	if m, err, settled := d.found.Load().settled(d.now()); settled {
+	known := d.found.Load()
+	if m, err, settled := known.settled(d.now()); settled {
 		return m, err
 	}
 	// Whoever waits may give up; the call goes on for the others. The fetcher bounds
@@ -69,6 +70,9 @@ func (d *discovery) metadata(ctx context.Context) (metadata, error) {
 		d.discover(context.WithoutCancel(ctx))
 		return nil, nil
 	})
+	if known.err != nil && !known.at.IsZero() {
+		return known.result() // an issuer that hangs must not hold up everybody
+	}
 	select {
 	case <-flight:
 		found := d.found.Load()

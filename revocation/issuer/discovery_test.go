@@ -223,11 +223,20 @@ func TestMetadataIsFetchedOnceAndAgainLater(t *testing.T) {
 	for range 5 {
 		want("/2", 3)
 	}
-	clock.pass(minRefresh)
+	// From now on nobody waits for it.
+	renew := func() {
+		t.Helper()
+		clock.pass(minRefresh)
+		if m, err := d.metadata(t.Context()); err != nil || m.JWKSURI != p.URL+"/2" {
+			t.Errorf("%+v, %v", m, err)
+		}
+		d.flight.Do("", func() (any, error) { return nil, nil }) // until the call has ended
+	}
+	renew()
 	want("/2", 4)
 	p.set(false)
 	document("/3")
-	clock.pass(minRefresh)
+	renew()
 	want("/3", 5)
 }
 

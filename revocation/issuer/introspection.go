@@ -322,7 +322,10 @@ func (i *introspector) again(q question, p revocation.Presented) *answer {
 	if rest <= 0 {
 		return nil
 	}
-	return &answer{at: proof.At, again: proof, holds: lasts(now, min(rest, staleFor))}
+	fresh := lasts(now, min(rest, staleFor))
+	// A question that nobody waited for may be answered meanwhile.
+	holds := func(now time.Time) bool { return fresh(now) && !i.bounds.inactiveSince(q, proof.At) }
+	return &answer{at: proof.At, again: proof, holds: holds}
 }
 
 // status returns why the last question failed, nil when it was answered.

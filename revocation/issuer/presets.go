@@ -106,10 +106,10 @@ func keycloakKind(_ string, c Claims) revocation.TokenKind {
 	return revocation.OtherToken
 }
 
-// auth0Kind goes by the session, which is in ID tokens, and by the client, which is in
-// access tokens.
+// auth0Kind goes by the client, which is in access tokens of both profiles and not in
+// ID tokens.
 func auth0Kind(_ string, c Claims) revocation.TokenKind {
-	if c.has("sid") && !c.has("azp") && !c.has("client_id") && !c.has("events") {
+	if !c.has("azp") && !c.has("client_id") && !c.has("events") {
 		return revocation.IDToken
 	}
 	return revocation.UnknownKind

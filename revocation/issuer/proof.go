@@ -41,11 +41,10 @@ func (i *Issuer) prove(ctx context.Context, p revocation.Presented, reader *toke
 
 // mayBeNewer reports whether the key of a token that says to be issued at a moment may
 // have been published after the keys were fetched. They aren't fetched again at once,
-// so that it can't be told for a while whether the key exists. As much counts for
-// clocks that differ.
+// so that it can't be told for a while whether the key exists.
 func (i *Issuer) mayBeNewer(issuedAt int64) bool {
 	_, fetched, _ := i.keys.Status()
-	return !fetched.IsZero() && issuedAt >= fetched.Add(-minRefresh).Unix() && issuedAt <= i.now().Add(i.leeway).Unix()
+	return !fetched.IsZero() && issuedAt >= fetched.Unix() && issuedAt <= i.now().Add(i.leeway).Unix()
 }
 
 // proofOfToken makes the proof of a token with a right signature. The facts are read
@@ -81,6 +80,12 @@ func (i *Issuer) ask(ctx context.Context, p revocation.Presented, reader *token.
 		again := *answer.again
 		again.Holds = answer.holds
 		return &again, nil
+	}
+	// It would be looked up by other names than it is recorded under, and another
+	// issuer's token would count as this one's.
+	if iss := answer.claims.Text("iss"); iss != "" && !slices.Contains(i.names, iss) {
+		return nil, fmt.Errorf("%w: the answer about it has an iss, %.200q, that is not a name of %s: if it is the same issuer, add an alias",
+			revocation.ErrUnproven, iss, i.name)
 	}
 	facts := reader.ReadClaims(answer.raw, i.name)
 	proof, err := i.proof(answer.claims, facts)

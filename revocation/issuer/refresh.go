@@ -13,6 +13,7 @@ import (
 
 // current returns the keys to verify with. Old ones are renewed in the background;
 // only very old ones are waited for, and used all the same if there are no newer ones.
+// Once that has failed, nobody waits: an issuer that hangs would hold up every token.
 func (k *Keys) current(ctx context.Context) *keySet {
 	set := k.known.Load()
 	if k.locate == nil {
@@ -20,7 +21,7 @@ func (k *Keys) current(ctx context.Context) *keySet {
 	}
 	now := k.now()
 	switch old := age(now, set.at); {
-	case old > 2*k.interval:
+	case set.at.IsZero(), old > 2*k.interval && set.err == nil:
 		// Status and the log have the error.
 		_ = k.Refresh(ctx)
 		return k.known.Load()

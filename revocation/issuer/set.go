@@ -73,7 +73,7 @@ func (s *Set) allowed(p revocation.Presented, i *Issuer) bool {
 // doesn't answer doesn't keep another from vouching for it.
 func (s *Set) askAll(ctx context.Context, p revocation.Presented) (*revocation.Proof, error) {
 	err := fmt.Errorf("%w: it names no issuer, and none that could be asked knows it", revocation.ErrUnproven)
-	for _, i := range s.issuers {
+	for _, i := range s.inTurn(p) {
 		if i.introspector == nil || !s.allowed(p, i) {
 			continue
 		}
@@ -87,6 +87,22 @@ func (s *Set) askAll(ctx context.Context, p revocation.Presented) (*revocation.P
 		}
 	}
 	return nil, err
+}
+
+// inTurn returns the issuers with the one first that has vouched for the token before:
+// for the others it is an unknown one, which counts against its sender.
+func (s *Set) inTurn(p revocation.Presented) []*Issuer {
+	proof := p.Facts.Proof()
+	if proof == nil || len(s.issuers) < 2 || s.byName[proof.Issuer] == nil {
+		return s.issuers
+	}
+	turn := []*Issuer{s.byName[proof.Issuer]}
+	for _, i := range s.issuers {
+		if i != turn[0] {
+			turn = append(turn, i)
+		}
+	}
+	return turn
 }
 
 // Statuses returns the state of each issuer, in the order of the configuration.

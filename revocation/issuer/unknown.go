@@ -99,7 +99,11 @@ type pass struct {
 // together. It does so only when its turn has come, since else the honest who share
 // an address would be in each other's way.
 func (b *bounds) enter(ctx context.Context, who sender) (*pass, error) {
-	if b.waiting.Add(1) > int64(cap(b.slots)*waitingPerSlot) {
+	room := cap(b.slots) * waitingPerSlot
+	if who.known {
+		room *= 2 // who sends garbage doesn't take the place of those who are known
+	}
+	if b.waiting.Add(1) > int64(room) {
 		b.waiting.Add(-1)
 		return nil, errTooMany
 	}

@@ -33,6 +33,18 @@ func Canonical(token string) string {
 		recode(parts[1]) + "." + recode(signature)
 }
 
+// IsJWT reports whether some reader takes the token for a JWT, however it is spelled.
+func IsJWT(token string) bool {
+	if strings.IndexByte(token, '.') < 0 {
+		return false
+	}
+	b := benches.Get().(*bench)
+	defer benches.Put(b)
+	first, _, _ := strings.Cut(token, ".")
+	b.json.readHeader(appendLenient(nil, first), &b.header)
+	return b.header.reading != unreadable
+}
+
 // recode returns the canonical spelling of a segment.
 func recode(segment string) string {
 	return base64.RawURLEncoding.EncodeToString(appendLenient(nil, segment))
