@@ -253,8 +253,13 @@ func (i Issuer) prepare(logger *slog.Logger) (preparedIssuer, error) {
 	options.Observe = observeIssuer(i.Name)
 	options.Now = issuerClock
 
-	// Everything that the issuer is made from, and nothing of it in clear.
-	canonical, err := json.Marshal([]any{i, keys.JWKS, keys.PEM, authorities})
+	// Everything that the issuer is made from, and nothing of it in clear. The secrets
+	// come once more as bytes: as text, those that aren't UTF-8 look alike.
+	secrets := [][]byte{keys.Secret}
+	if options.Introspection != nil {
+		secrets = append(secrets, []byte(options.Introspection.ClientSecret))
+	}
+	canonical, err := json.Marshal([]any{i, keys.JWKS, keys.PEM, secrets, authorities})
 	if err != nil {
 		return preparedIssuer{}, fmt.Errorf("%s%w", what, err)
 	}
