@@ -97,8 +97,8 @@ func TestCascades(t *testing.T) {
 		{"E4 by grant, which can't be recorded", grants, "", h.sign("Refresh", 0, h.login.with("jti", "refresh").with("gid", strings.Repeat("x", 1025))), "", app, "client_id+sid", inSession},
 		{"E4 by session, no client is named", keycloak, "", refresh("azp"), "", ops, "sid", append(slices.Clone(inSession), "another client")},
 		{"E4 wrong hint", keycloak, "", refresh(), "access_token", app, "client_id+sid", inSession},
-		{"E4 of unknown kind, by its hint", plain, "", untyped, "refresh_token", app, "client_id+sid", inSession},
-		{"E4 of unknown kind, no hint", plain, "", untyped, "", app, "", nil},
+		{"E6 a JWT of unknown kind, whatever its hint", plain, "", untyped, "refresh_token", app, "", nil},
+		{"E6 a JWT of unknown kind, no hint", plain, "", untyped, "", app, "", nil},
 		{"E5 neither session nor grant", keycloak, "", refresh("sid", "gid"), "", app, "", nil},
 		{"E5 subject_client", grants, CascadeSubjectClient, refresh(), "", app, "client_id+sub", append(slices.Clone(lastLogin), "another session", "another grant")},
 		{"E5 subject_client, neither session nor grant", keycloak, CascadeSubjectClient, refresh("sid", "gid"), "", app, "client_id+sub", append(slices.Clone(lastLogin), "another session", "another grant")},
@@ -202,5 +202,18 @@ func TestCutoffMoves(t *testing.T) {
 	}
 	if got := slices.Sorted(maps.Values(ids)); !slices.Equal(got, []int{2, 2}) {
 		t.Errorf("revocations of so many records: %v", got)
+	}
+}
+
+// Its issuer was asked and doesn't say what the token is for: then the client knows.
+func TestE4_OfUnknownKindByItsHint(t *testing.T) {
+	for hint, shapes := range map[string][]revocation.Shape{
+		"": {"token"}, "access_token": {"token"}, "refresh_token": {"token", "grant"},
+	} {
+		proof := refreshTokenOf(plainID).proof
+		proof.Kind, proof.Introspected, proof.Claims = revocation.UnknownKind, true, proof.Claims[1:]
+		f := newFixture(t, func(o *Options) { o.Prover = &oracle{proofs: map[string]*revocation.Proof{"opaque": proof}} })
+		f.wantAnswer(handIn("opaque", hint, []string{plainID, plainPass}), 200, "", Revoked)
+		f.wantShapes(shapes...)
 	}
 }

@@ -20,6 +20,7 @@ type client struct {
 	keys     Keys              // nil: it authenticates in another way
 	issuers  []string          // whose tokens it may revoke; none: everybody's
 	anyToken bool
+	anybody  bool // not a client, but who says nothing that can be proven
 	quota    Quota
 
 	// Guarded by quotas.mu.

@@ -39,6 +39,7 @@ type plan struct {
 	blocks  []revocation.Selector // of the token itself; none: nothing is recorded
 	expires time.Time             // of these
 	cascade revocation.Selector   // of what dies with it; the zero Selector: nothing
+	until   time.Time             // that dies which was issued until then; zero: until it is recorded
 
 	actor, source string
 	retention     revocation.Retention // of the cascade
@@ -172,17 +173,17 @@ func (p *planner) proven(pl *plan, h holder, hint string) {
 		return
 	}
 	p.expireProven(pl)
-	refresh := proof.Kind == revocation.RefreshToken || proof.Kind == revocation.UnknownKind && hintsRefresh(hint)
+	refresh := isRefreshToken(proof, hint)
 	switch {
 	case pl.outcome == Expired:
-	case refresh && p.refuseRefresh:
-		pl.nothing(UnsupportedTokenType, unsupportedTokenType("refresh tokens are not revoked here"))
 	case len(h.issuers) > 0 && !slices.Contains(h.issuers, proof.Issuer):
-		p.foreign(pl, h)
+		p.foreignOr(pl, h, hint)
+	case !h.anyToken && len(proof.Owners) > 0 && !ownedBy(proof.Owners, h.id):
+		p.foreignOr(pl, h, hint)
+	case p.refuseRefresh && (refresh || proof.Kind == revocation.UnknownKind && hintsRefresh(hint)):
+		pl.nothing(UnsupportedTokenType, unsupportedTokenType("refresh tokens are not revoked here"))
 	case !h.anyToken && len(proof.Owners) == 0:
 		// Nobody says whose it is: possession revokes it, and nothing with it.
-	case !h.anyToken && !ownedBy(proof.Owners, h.id):
-		p.foreign(pl, h)
 	default:
 		pl.addTokenID()
 		if refresh {
@@ -246,6 +247,14 @@ func (p *planner) cascadeOf(proof *revocation.Proof) revocation.Selector {
 	return revocation.Selector{}
 }
 
+// foreignOr is foreign, unless an unknown token would be refused for what it is said
+// to be: the answers must not differ.
+func (p *planner) foreignOr(pl *plan, h holder, hint string) {
+	if p.foreign(pl, h); pl.refused == nil && p.refuseRefresh && hintsRefresh(hint) {
+		pl.nothing(UnsupportedTokenType, unsupportedTokenType("refresh tokens are not revoked here"))
+	}
+}
+
 // foreign is what becomes of another client's token: RFC 7009 §2.1 has the client
 // informed. A public one is anybody, and must not find out about tokens.
 func (p *planner) foreign(pl *plan, h holder) {
@@ -275,6 +284,14 @@ func claimsStranger(facts *revocation.Facts, h holder) bool {
 	})
 }
 
+// isRefreshToken reports whether a genuine token is a refresh token. Where its issuer
+// was asked and doesn't say, the hint counts. A JWT that anybody can verify was most
+// likely made for an API, and a hint must not make it log out its user.
+func isRefreshToken(proof *revocation.Proof, hint string) bool {
+	return proof.Kind == revocation.RefreshToken ||
+		proof.Kind == revocation.UnknownKind && proof.Introspected && hintsRefresh(hint)
+}
+
 // hintsRefresh reports whether a token is said to be a refresh token: RFC 7009 §2.1,
 // or by its URN of RFC 8693 §3.
 func hintsRefresh(hint string) bool {
@@ -292,6 +309,7 @@ func (pl *plan) cutoff(now time.Time) time.Time {
 	if !pl.hasCascade() {
 		return time.Time{}
 	}
+	now = valueOr(pl.until, now)
 	return time.Unix(min(max(now.Unix(), pl.proof.IssuedAt), revocation.Never.Unix()), 0).UTC()
 }
 

@@ -83,10 +83,14 @@ func (q *quotas) release(c *client, records int) {
 }
 
 // ceiling is how many live records there may be in all when this client makes some:
-// the last tenth is the operators'.
+// the last tenth is the operators', and half is kept from those who needn't prove
+// anything.
 func (q *quotas) ceiling(c *client) int {
-	if q.total < 0 || c != nil && c.anyToken {
+	switch {
+	case q.total < 0 || c != nil && c.anyToken:
 		return q.total
+	case c != nil && c.anybody:
+		return q.total / 2
 	}
 	return q.total - q.total/10
 }

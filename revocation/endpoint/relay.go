@@ -7,6 +7,9 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/pace"
 )
 
 // DefaultRelayTimeout is the default of RelayOptions.Timeout.
@@ -47,6 +50,11 @@ type Relay struct {
 	opts    RelayOptions
 	planner *planner
 
+	// What was proven of a token that the authorization server may have revoked without
+	// its being known here. It doesn't vouch for such a token any more, and yet the
+	// client tries again.
+	unsettled *pace.Generations[revocation.Fingerprint, unsettled]
+
 	// Whose quota counts for tokens that aren't known to be the client's.
 	anybody *client
 }
@@ -81,10 +89,11 @@ func NewRelay(opts Options, relay RelayOptions) (*Relay, error) {
 	}
 	perAddress := Quota{Live: -1, PerMinute: -1, PerMinutePerAddress: opts.Limits.Public.PerMinutePerAddress}
 	return &Relay{
-		server:  newServer(opts),
-		opts:    relay,
-		planner: newPlanner(opts, relaySource),
-		anybody: &client{actor: relaySource, quota: perAddress},
+		server:    newServer(opts),
+		opts:      relay,
+		planner:   newPlanner(opts, relaySource),
+		unsettled: pace.NewGenerations[revocation.Fingerprint, unsettled](rememberedUnsettled),
+		anybody:   &client{actor: relaySource, anybody: true, quota: perAddress},
 	}, nil
 }
 
@@ -97,6 +106,7 @@ var relaySteps = [...]step{
 	(*Server).checkQuery,
 	(*Server).readBody,
 	(*Server).readParameters,
+	(*Server).checkClient,
 }
 
 // ServeHTTP has next, which is the authorization server, answer the request. Its answer

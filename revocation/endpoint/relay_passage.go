@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
@@ -22,6 +23,10 @@ type passage struct {
 	relay *Relay
 	plan  plan // what to do when the server says success; the zero plan: nothing
 	owned bool // the token is proven to be the named client's
+
+	facts *revocation.Facts
+	proof *revocation.Proof // of the token; nil: nobody vouches for it
+	until time.Time         // what is known of the token was so then; zero: now
 
 	holder   holder
 	admitted int // records that the quota let pass
@@ -63,6 +68,11 @@ func (p *passage) decide(t revocation.Presented) {
 	planner, ids := p.relay.planner, claimedClients(p.r, &p.params)
 	facts := planner.facts.ReadFacts(t.Token)
 	proof, err := planner.prove(p.r.Context(), t, facts)
+	p.facts = facts
+	if u, ok := p.relay.unsettled.Get(facts.Fingerprint); ok && u.proof != nil && errors.Is(err, revocation.ErrUnproven) {
+		proof, err, p.until = u.proof, nil, u.until
+	}
+	p.proof = proof
 	h := &p.holder
 	*h = holder{actor: relaySource, public: true, client: p.relay.anybody}
 	switch {
@@ -85,6 +95,7 @@ func (p *passage) decide(t revocation.Presented) {
 		}
 	}
 	p.plan = planner.decide(*h, t.Hint, facts, proof, err)
+	p.plan.until = p.until
 	if p.plan.outcome == IssuerUnavailable && p.relay.opts.BestEffort {
 		p.plan = planner.fingerprint(*h, facts)
 		p.plan.err = err
@@ -107,9 +118,43 @@ func (p *passage) key() repeatKey { return repeatKey{p.plan.facts.Fingerprint, p
 func (p *passage) commit() *answer {
 	m, _ := p.made()
 	if m.durable {
+		p.settled()
 		return p.success(Repeated)
 	}
-	return p.server.record(p.exchange, p.key(), m)
+	a := p.server.record(p.exchange, p.key(), m)
+	if a.code != "" {
+		p.unsettle()
+	} else {
+		p.settled()
+	}
+	return a
+}
+
+// unsettled is what was proven of a token until a moment.
+type unsettled struct {
+	proof *revocation.Proof
+	until time.Time
+}
+
+// rememberedUnsettled is of how many tokens that is remembered before the oldest are
+// forgotten.
+const rememberedUnsettled = 1 << 12
+
+// unsettle remembers what would die with the token: the authorization server may have
+// revoked it, and the client tries again. Nothing more dies then than now, so that the
+// next login lives.
+func (p *passage) unsettle() {
+	if p.owned && p.plan.hasCascade() {
+		until := valueOr(p.until, p.server.opts.Now())
+		p.relay.unsettled.Put(p.facts.Fingerprint, unsettled{p.proof, until})
+	}
+}
+
+// settled forgets it again.
+func (p *passage) settled() {
+	if _, ok := p.relay.unsettled.Get(p.facts.Fingerprint); ok {
+		p.relay.unsettled.Put(p.facts.Fingerprint, unsettled{})
+	}
 }
 
 // release gives back what prepare took.
@@ -181,6 +226,7 @@ func (p *passage) judge(status int) fate {
 	case status == http.StatusBadRequest && p.revocable():
 		return held
 	case status >= 500:
+		p.unsettle()
 		p.pass(RelayFailed, status)
 	default:
 		p.pass(RelayRefused, status)
@@ -228,6 +274,7 @@ func (p *passage) settle(response *relayResponse, err error) error {
 // unanswered answers when the authorization server hasn't.
 func (p *passage) unanswered(err error) error {
 	p.err = err
+	p.unsettle()
 	if err == nil {
 		p.err = errNoAnswer
 	} else if !p.relay.opts.Unreachable(err) {
@@ -262,6 +309,7 @@ func (p *passage) recoverForward(response *relayResponse) {
 		return
 	}
 	if response.fate == undecided || response.fate == held {
+		p.unsettle()
 		dropOwnHeaders(p.w.Header())
 		panic(v)
 	}

@@ -31,6 +31,9 @@ func TestRelayRefusesWhatTheAuthorizationServerCouldReadOtherwise(t *testing.T) 
 		{"the same twice", message{body: own + "&" + own, basic: app}, 400, InvalidRequest},
 		{"two tokens in JSON", message{body: `{"token":"own","token":"foreign"}`, media: jsonType, basic: app}, 400, InvalidRequest},
 		{"two clients", message{body: own + "&client_id=a&client_id=b"}, 400, InvalidRequest},
+		{"another client in Basic", message{body: own + "&client_id=other", basic: app}, 400, InvalidRequest},
+		{"another client in the query", message{target: "/revoke?client_id=other", body: own, basic: app}, 400, InvalidRequest},
+		{"two Authorization headers", message{body: own, header: []string{"Authorization", basic("web-app", "a"), "Authorization", "Bearer x"}}, 400, InvalidRequest},
 		{"semicolons", message{body: "a=b;token=own", basic: app}, 400, InvalidRequest},
 		{"a bad escape", message{body: "token=own&a=%zz", basic: app}, 400, InvalidRequest},
 		{"no JSON", message{body: own, media: jsonType, basic: app}, 400, InvalidRequest},
@@ -149,11 +152,14 @@ func TestRelayQuotas(t *testing.T) {
 		f.expectOutcome(Revoked, Revoked, QuotaExceeded, QuotaExceeded, Revoked, Repeated, Revoked, Forged)
 	})
 	t.Run("all that there may be", func(t *testing.T) {
-		f := newRelayFixture(t, says(200, ""), func(o *Options, _ *RelayOptions) { o.Limits.LiveTotal = 3 })
+		f := newRelayFixture(t, says(200, ""), func(o *Options, _ *RelayOptions) { o.Limits.LiveTotal = 6 })
 		for _, c := range []struct {
 			token  string
 			status int
-		}{{"own", 200}, {"own", 200}, {"x", 200}, {"refresh", 429}, {"y", 429}, {"foreign", 200}} {
+		}{
+			{"own", 200}, {"own", 200}, {"x", 200}, {"y", 429}, {"nobody's", 429}, {"foreign", 200},
+			{"refresh", 200}, {"spaced", 200}, {"two owners", 200},
+		} {
 			if r := f.send(message{body: forToken(c.token), basic: app}); r.StatusCode != c.status {
 				t.Errorf("%s: answered %d", c.token, r.StatusCode)
 			}

@@ -22,23 +22,47 @@ func (s *Server) checkQuery(x *exchange) *answer {
 	return nil
 }
 
-// queryHasToken reports whether a raw query has a parameter of that name. Semicolons
-// separate parameters as well: for older servers they do.
+// queryHasToken reports whether a raw query has a parameter of that name.
 func queryHasToken(raw string) bool {
+	return len(queryValues(raw, parameterNames[paramToken])) > 0
+}
+
+// queryValues returns the values that a raw query has for a name, as far as they can be
+// decoded. Semicolons separate parameters as well: for older servers they do.
+func queryValues(raw, name string) (values []string) {
 	for pair := range strings.FieldsFuncSeq(raw, func(c rune) bool { return c == '&' || c == ';' }) {
-		name, _, _ := strings.Cut(pair, "=")
-		if decoded, err := url.QueryUnescape(name); err == nil && decoded == parameterNames[paramToken] {
-			return true
+		n, value, _ := strings.Cut(pair, "=")
+		if decoded, err := url.QueryUnescape(n); err == nil && decoded == name {
+			if decoded, err := url.QueryUnescape(value); err == nil {
+				value = decoded
+			}
+			values = append(values, value)
 		}
 	}
-	return false
+	return values
+}
+
+// checkClient refuses a request that names different clients, or may: the one that the
+// server authenticates need not be the one that is seen here.
+func (s *Server) checkClient(x *exchange) *answer {
+	if len(x.r.Header["Authorization"]) > 1 {
+		return invalidRequest("there are several Authorization headers")
+	}
+	if ids := claimedClients(x.r, &x.params); ids != nil && len(ids) == 0 {
+		return invalidRequest("client_id mismatch: the request names different clients")
+	}
+	return nil
 }
 
 // claimedClients returns the client_ids that a request can be read to come from. It
 // proves nothing: that is for the server that answers. There are none when the request
 // names no client, or different ones in different places.
+//
+// Nor are there any where it can't be read who the client says it is, while the server
+// may be able to: what else names a client may not be what that one goes by.
 func claimedClients(r *http.Request, p *parameters) []string {
 	var ids []string
+	readable := true
 	// A place where the client may be named, and each id that can be read there.
 	place := func(named ...string) {
 		named = slices.DeleteFunc(named, func(id string) bool { return id == "" })
@@ -50,19 +74,39 @@ func claimedClients(r *http.Request, p *parameters) []string {
 			ids = slices.DeleteFunc(ids, func(id string) bool { return !slices.Contains(named, id) })
 		}
 	}
-	if lines := r.Header["Authorization"]; len(lines) == 1 {
-		if encoded, ok := basicCredentials(lines[0]); ok {
-			readings, _ := parseBasic(encoded, false)
-			named := make([]string, len(readings))
-			for i, c := range readings {
-				named[i] = c.id
-			}
-			place(named...)
+	if lines := r.Header["Authorization"]; len(lines) == 1 && looksBasic(lines[0]) {
+		encoded, _ := basicCredentials(lines[0])
+		readings, ok := parseBasic(encoded, false)
+		readable = ok
+		named := make([]string, len(readings))
+		for i, c := range readings {
+			named[i] = c.id
 		}
+		place(named...)
 	}
 	place(p.get(paramClientID))
-	place(assertedClient(p.get(paramClientAssertion)))
+	for _, id := range queryValues(r.URL.RawQuery, parameterNames[paramClientID]) {
+		place(id)
+	}
+	if assertion := p.get(paramClientAssertion); assertion != "" {
+		id := assertedClient(assertion)
+		readable = readable && id != ""
+		place(id)
+	}
+	if !readable {
+		return nil
+	}
 	return ids
+}
+
+// looksBasic reports whether a server could read Basic credentials in an Authorization
+// header, whatever stands between the scheme and these.
+func looksBasic(authorization string) bool {
+	scheme := strings.TrimSpace(authorization)
+	if end := strings.IndexFunc(scheme, func(c rune) bool { return c == ' ' || c == '\t' || c == ',' }); end >= 0 {
+		scheme = scheme[:end]
+	}
+	return strings.EqualFold(scheme, "Basic")
 }
 
 // assertedClient returns the client that an assertion is of, unverified: both iss and

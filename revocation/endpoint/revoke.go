@@ -38,6 +38,13 @@ func (s *Server) revoke(x *exchange) *answer {
 	switch {
 	case pl.refused != nil:
 		return pl.refused
+	case pl.outcome == Foreign:
+		// It costs what an unknown token does, or the quota would tell them apart.
+		if wait := s.quotas.admit(h.client, x.address, 1); wait > 0 {
+			return tooMany(QuotaExceeded, wait, "the client may not revoke more tokens now")
+		}
+		s.quotas.release(h.client, 1)
+		return x.success(Foreign)
 	case pl.outcome != Revoked:
 		return x.success(pl.outcome)
 	}
