@@ -2,11 +2,11 @@ package caddymodule
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -63,10 +63,9 @@ type App struct {
 	issuers []preparedIssuer
 	logger  *slog.Logger
 
-	ready    chan struct{} // closed when running is set
-	running  running
-	inPool   bool
-	acquired [][sha256.Size]byte // issuers in their pool
+	ready   chan struct{} // closed when running is set
+	running running
+	release []func() error // gives back what is shared with other configurations
 }
 
 // running is what a started app has for its handlers.
@@ -92,7 +91,10 @@ type Store interface {
 var lists = caddy.NewUsagePool()
 
 // sharedList is a list in the pool.
-type sharedList struct{ *revocation.List }
+type sharedList struct {
+	*revocation.List
+	log *currentLog
+}
 
 // Destruct closes the list when no configuration uses it any more.
 func (l sharedList) Destruct() error { return l.Close() }
@@ -146,21 +148,28 @@ const (
 // and lets the handlers begin.
 func (a *App) Start() error {
 	value, joined, err := lists.LoadOrNew(a.key, func() (caddy.Destructor, error) {
-		store, err := a.store.OpenStore(context.Background(), a.logger)
+		log := newCurrentLog(a.logger)
+		store, err := a.store.OpenStore(context.Background(), log.logger())
 		if err != nil {
 			return nil, err
 		}
-		list, err := revocation.Open(context.Background(), store, revocation.Options{Logger: a.logger})
+		list, err := revocation.Open(context.Background(), store, revocation.Options{Logger: log.logger()})
 		if err != nil {
 			return nil, err
 		}
-		return sharedList{list}, nil
+		return sharedList{list, log}, nil
 	})
 	if err != nil {
 		return fmt.Errorf("opening the revocation store: %w", err)
 	}
-	a.inPool = true
-	list := value.(sharedList).List
+	shared := value.(sharedList)
+	shared.log.use(a.logger)
+	a.release = append(a.release, func() error {
+		shared.log.leave(a.logger)
+		_, err := lists.Delete(a.key)
+		return err
+	})
+	list := shared.List
 	if !joined {
 		if err := a.takeOver(list); err != nil {
 			return err
@@ -208,13 +217,13 @@ func (a *App) Cleanup() error {
 		cacheMissesBefore.Add(c.CacheMisses())
 		c.Close()
 	}
-	a.releaseIssuers()
-	if !a.inPool {
-		return nil
+	// The list comes last: the issuers are used with it.
+	var errs []error
+	for _, release := range slices.Backward(a.release) {
+		errs = append(errs, release())
 	}
-	a.inPool = false
-	_, err := lists.Delete(a.key)
-	return err
+	a.release = nil
+	return errors.Join(errs...)
 }
 
 // errNotReady is what a request gets that came before the app had started.

@@ -133,7 +133,10 @@ var issuers = caddy.NewUsagePool()
 var issuerClock = time.Now
 
 // sharedIssuer is an issuer in the pool.
-type sharedIssuer struct{ *issuer.Issuer }
+type sharedIssuer struct {
+	*issuer.Issuer
+	log *currentLog
+}
 
 // Destruct closes the issuer when no configuration uses it any more.
 func (i sharedIssuer) Destruct() error {
@@ -183,26 +186,26 @@ func (a *App) startIssuers() (*issuer.Set, error) {
 	var all []*issuer.Issuer
 	for _, prepared := range a.issuers {
 		value, _, err := issuers.LoadOrNew(prepared.key, func() (caddy.Destructor, error) {
-			made, err := issuer.New(prepared.options)
-			return sharedIssuer{made}, err
+			log := newCurrentLog(a.logger)
+			options := prepared.options
+			options.Logger = log.logger()
+			made, err := issuer.New(options)
+			return sharedIssuer{made, log}, err
 		})
 		if err != nil {
 			return nil, err
 		}
-		a.acquired = append(a.acquired, prepared.key)
-		shared := value.(sharedIssuer).Issuer
+		shared := value.(sharedIssuer)
+		shared.log.use(a.logger)
+		a.release = append(a.release, func() error {
+			shared.log.leave(a.logger)
+			_, err := issuers.Delete(prepared.key)
+			return err
+		})
 		shared.Start(context.Background())
-		all = append(all, shared)
+		all = append(all, shared.Issuer)
 	}
 	return issuer.NewSet(a.reader, all...)
-}
-
-// releaseIssuers gives back what startIssuers took.
-func (a *App) releaseIssuers() {
-	for _, key := range a.acquired {
-		issuers.Delete(key) // closing an issuer doesn't fail
-	}
-	a.acquired = nil
 }
 
 // issuerNames returns the names of the configured issuers.

@@ -294,12 +294,12 @@ func TestKeysMayStandInFiles(t *testing.T) {
 
 func TestClaimsOfIssuersRevokeMoreThanOneToken(t *testing.T) {
 	i := startIssuer(t)
-	c := startCaddy(t, verifying(i.asIssuer(""), ""))
+	c := startCaddy(t, verifying(i.asIssuer("preset keycloak"), ""))
 	session := map[string]any{"sid": "s1"}
-	access, refresh := i.token(t, session), i.sign(t, "JWT", map[string]any{"sid": "s1", "aud": i.URL})
+	access, refresh := i.token(t, session), i.sign(t, "JWT", map[string]any{"sid": "s1", "typ": "Refresh"})
 	stranger := i.token(t, map[string]any{"sid": "s2"})
 	wantStatus(t, bearer(t, c.URL("/"), access), 200)
-	r, _ := http.NewRequest(http.MethodPost, c.URL("/oauth2/revoke"), strings.NewReader("token="+refresh+"&token_type_hint=refresh_token"))
+	r, _ := http.NewRequest(http.MethodPost, c.URL("/oauth2/revoke"), strings.NewReader("token="+refresh))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth("app", appSecret)
 	wantStatus(t, do(t, r), 200)
