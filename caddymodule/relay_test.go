@@ -43,7 +43,7 @@ func relaying(i *testIssuer, relay, behind string) string {
 	return `
 {
 	token_revocation {
-		` + i.asIssuer("") + `
+		` + i.asIssuer("preset keycloak") + `
 	}
 }
 :PORT {
@@ -121,8 +121,8 @@ func TestRelayCascades(t *testing.T) {
 	api := c.urlOf("PORT1", "/")
 	access := i.token(t, map[string]any{"sid": "s1"})
 	stranger := i.token(t, map[string]any{"sid": "s2"})
-	refresh := i.sign(t, "JWT", map[string]any{"sid": "s1"})
-	r, _ := http.NewRequest(http.MethodPost, c.URL("/revoke"), strings.NewReader("client_id=app&token_type_hint=refresh_token&token="+refresh))
+	refresh := i.sign(t, "JWT", map[string]any{"sid": "s1", "typ": "Refresh"})
+	r, _ := http.NewRequest(http.MethodPost, c.URL("/revoke"), strings.NewReader("client_id=app&token="+refresh))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	wantStatus(t, do(t, r), 200)
 	wantStatus(t, bearer(t, api, access), 401)
