@@ -4,7 +4,6 @@
 package endpoint
 
 import (
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"slices"
@@ -112,23 +111,11 @@ func looksBasic(authorization string) bool {
 // assertedClient returns the client that an assertion is of, unverified: both iss and
 // sub are its client_id (RFC 7523 §3). Empty if it can't be told.
 func assertedClient(assertion string) string {
-	_, rest, _ := strings.Cut(assertion, ".")
-	payload, _, ok := strings.Cut(rest, ".")
-	if !ok {
+	a, err := readAssertion(assertion)
+	if err != nil || a.Issuer != a.Subject {
 		return ""
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(payload)
-	if err != nil {
-		return ""
-	}
-	var claims struct {
-		Issuer  string `json:"iss"`
-		Subject string `json:"sub"`
-	}
-	if json.Unmarshal(raw, &claims) != nil || claims.Issuer != claims.Subject {
-		return ""
-	}
-	return claims.Subject
+	return a.Issuer
 }
 
 // unsupportedToken reports whether the body of an answer says that the server doesn't
