@@ -191,6 +191,39 @@ func TestNodeClientsWithKeys(t *testing.T) {
 	}
 }
 
+// TestNodeClientRevokesTheTokenThatItHas has @moovio/sdk present an access token and
+// nothing else.
+func TestNodeClientRevokesTheTokenThatItHas(t *testing.T) {
+	i, stranger := startIssuer(t), startIssuer(t)
+	c := startCaddy(t, `
+		{
+			token_revocation {
+				`+i.asIssuer("")+`
+			}
+		}
+		:PORT {
+			revocation_endpoint /oauth2/revoke {
+				client spa
+				self_revocation
+			}
+			reject_revoked
+			respond served
+		}`)
+	own, another := i.token(t, nil), i.token(t, map[string]any{"jti": "another"})
+	forged := stranger.token(t, map[string]any{"iss": i.URL, "jti": "forged"})
+	refused := jsonError(http.StatusUnauthorized, "APIError", "")
+	runNodeClient(t, "moov-sdk.mjs", c, []nodeStep{
+		{Step: "its own", Auth: "bearer", AccessToken: own, Token: own, want: jsonRevoked},
+		{Step: "another", Auth: "bearer", AccessToken: own, Token: another, want: refused},
+		{Step: "forged", Auth: "bearer", AccessToken: forged, Token: forged, want: refused},
+		{Step: "opaque", Auth: "bearer", AccessToken: "opaque", Token: "opaque", want: refused},
+	})
+	wantStatus(t, bearer(t, c.URL("/"), own), http.StatusUnauthorized)
+	for _, token := range []string{another, forged, "opaque"} {
+		wantStatus(t, bearer(t, c.URL("/"), token), http.StatusOK)
+	}
+}
+
 func marshal(t *testing.T, v any) []byte {
 	t.Helper()
 	b, err := json.Marshal(v)
