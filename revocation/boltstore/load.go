@@ -92,6 +92,11 @@ func readChunk(tx *bbolt.Tx, batch []revocation.Record, last uint64) ([]revocati
 			}
 		}
 		h := &heads[least]
+		if h.number <= last {
+			// A page stands in the place of another: some records are there twice, others
+			// not at all.
+			return batch, last, corrupt("class %s has record %d behind record %d", h.class, h.number, last)
+		}
 		r, err := decode(h.class, h.key, h.value)
 		if err != nil {
 			return batch, last, err
