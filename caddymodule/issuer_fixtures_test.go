@@ -148,7 +148,11 @@ func publicKeys(t testing.TB, keys ...jose.JSONWebKey) []byte {
 
 func signJWT(t testing.TB, key jose.JSONWebKey, typ string, claims map[string]any) string {
 	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
+	algorithm := jose.ES256
+	if key.Algorithm != "" {
+		algorithm = jose.SignatureAlgorithm(key.Algorithm)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: key}, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // authorizationServer answers at its revocation endpoint what a test says.
@@ -127,6 +130,40 @@ func TestRelayCascades(t *testing.T) {
 	wantStatus(t, do(t, r), 200)
 	wantStatus(t, bearer(t, api, access), 401)
 	wantStatus(t, bearer(t, api, stranger), 200)
+}
+
+// Keycloak signs refresh tokens with a secret of its own. It answers 200 to valid ones,
+// and 200 with an error in the body to others.
+func TestRelayBelievesKeycloakAboutItsRefreshTokens(t *testing.T) {
+	i, as := startIssuer(t), startAuthorizationServer(t)
+	c := startCaddy(t, relaying(i, "", "reverse_proxy "+as.Listener.Addr().String()))
+	api := c.urlOf("PORT1", "/")
+	mine := i.token(t, map[string]any{"sid": "s1", "azp": "app"})
+	theirs := i.token(t, map[string]any{"sid": "s2", "azp": "app"})
+	// refresh is what Keycloak makes of a session; an attacker can make the same.
+	refresh := func(session string) string {
+		secret := jose.JSONWebKey{Key: []byte("only the authorization server has this secret, and it is long enough"), Algorithm: "HS512"}
+		now := time.Now().Unix()
+		return signJWT(t, secret, "JWT", map[string]any{
+			"iss": i.URL, "typ": "Refresh", "azp": "app", "sub": "alice", "sid": session, "jti": "refresh-" + session, "iat": now, "exp": now + 600,
+		})
+	}
+	relay := func(token string) {
+		t.Helper()
+		r, _ := http.NewRequest(http.MethodPost, c.URL("/revoke"), strings.NewReader("client_id=app&token="+token))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		wantStatus(t, do(t, r), 200)
+	}
+	as.answers(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"error":"invalid_token","error_description":"Invalid token"}`)
+	})
+	relay(refresh("s2")) // a forged one
+	wantStatus(t, bearer(t, api, theirs), 200)
+	as.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	relay(refresh("s1"))
+	wantStatus(t, bearer(t, api, mine), 401)
+	wantStatus(t, bearer(t, api, theirs), 200)
 }
 
 func TestRelayWithTheAuthorizationServerDown(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/endpoint"
 	"github.com/caddyrevocation/caddy-revocation/revocation/issuer"
 	"github.com/caddyrevocation/caddy-revocation/revocation/token"
 )
@@ -186,6 +187,15 @@ func (p appProver) Prove(ctx context.Context, presented revocation.Presented) (*
 	return run.issuers.Prove(ctx, presented)
 }
 
+// ProofByAnswer implements endpoint.AnswerProver. It isn't asked before Prove has
+// waited for the app.
+func (p appProver) ProofByAnswer(presented revocation.Presented) *revocation.Proof {
+	if !p.app.started() {
+		return nil
+	}
+	return p.app.running.issuers.ProofByAnswer(presented)
+}
+
 // prover returns the app's issuers, nil if there are none.
 func (a *App) prover() revocation.Prover {
 	if len(a.issuers) == 0 {
@@ -198,4 +208,6 @@ func (a *App) prover() revocation.Prover {
 var (
 	_ revocation.Prover = requestProver{}
 	_ revocation.Prover = appProver{}
+
+	_ endpoint.AnswerProver = appProver{}
 )

@@ -202,6 +202,13 @@ const (
 	CascadeOff Cascade = "off"
 )
 
+// AnswerProver is what a Prover may be as well, for a Relay: *issuer.Set is one.
+type AnswerProver interface {
+	// ProofByAnswer returns the proof that a token has once its issuer has answered 200
+	// without a body to its revocation. Nil where that would prove nothing.
+	ProofByAnswer(p revocation.Presented) *revocation.Proof
+}
+
 // Keys verify what a client signed: *issuer.Keys is one, by way of its Verify.
 type Keys interface {
 	// VerifyAssertion returns the header's typ and the payload of a JWS in the compact

@@ -28,8 +28,15 @@ type script struct {
 }
 
 type line struct {
-	proof *revocation.Proof
-	err   error
+	proof  *revocation.Proof
+	err    error
+	answer *revocation.Proof // with an empty 200
+}
+
+func (s *script) ProofByAnswer(p revocation.Presented) *revocation.Proof {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lines[p.Token].answer
 }
 
 func (s *script) Prove(_ context.Context, p revocation.Presented) (*revocation.Proof, error) {
@@ -103,6 +110,8 @@ func tokens() map[string]line {
 		"id token":   id,
 		"forged":     {err: revocation.ErrForged},
 		"unknown":    {err: revocation.ErrUnproven},
+		"told":       {err: revocation.ErrUnproven, answer: refreshTokenOf(plainID).proof},
+		"told other": {err: revocation.ErrUnproven, answer: refreshTokenOf("stranger").proof},
 		"down":       {err: revocation.ErrIssuerUnavailable},
 	}
 }

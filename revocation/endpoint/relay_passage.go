@@ -24,6 +24,9 @@ type passage struct {
 	plan  plan // what to do when the server says success; the zero plan: nothing
 	owned bool // the token is proven to be the named client's
 
+	// conditional says that the proof counts only with an empty 200.
+	conditional bool
+
 	facts *revocation.Facts
 	proof *revocation.Proof // of the token; nil: nobody vouches for it
 	until time.Time         // what is known of the token was so then; zero: now
@@ -71,6 +74,12 @@ func (p *passage) decide(t revocation.Presented) {
 	p.facts = facts
 	if u, ok := p.relay.unsettled.Get(facts.Fingerprint); ok && u.proof != nil && errors.Is(err, revocation.ErrUnproven) {
 		proof, err, p.until = u.proof, nil, u.until
+	}
+	if answers, ok := planner.prover.(AnswerProver); ok && errors.Is(err, revocation.ErrUnproven) {
+		t.Facts = facts
+		if proof = answers.ProofByAnswer(t); proof != nil {
+			p.conditional, err = true, nil
+		}
 	}
 	p.proof = proof
 	h := &p.holder
@@ -144,7 +153,7 @@ const rememberedUnsettled = 1 << 12
 // revoked it, and the client tries again. Nothing more dies then than now, so that the
 // next login lives.
 func (p *passage) unsettle() {
-	if p.owned && p.plan.hasCascade() {
+	if p.owned && !p.conditional && p.plan.hasCascade() {
 		until := valueOr(p.until, p.server.opts.Now())
 		p.relay.unsettled.Put(p.facts.Fingerprint, unsettled{p.proof, until})
 	}
@@ -212,7 +221,7 @@ func (p *passage) replay(ctx context.Context) *http.Request {
 // revocable reports whether the token is to be revoked although the authorization
 // server doesn't.
 func (p *passage) revocable() bool {
-	return p.relay.opts.RevokeUnsupported && p.owned && p.plan.count() > 0
+	return p.relay.opts.RevokeUnsupported && p.owned && !p.conditional && p.plan.count() > 0
 }
 
 // judge decides about the authorization server's answer and does what it calls for.
@@ -236,6 +245,12 @@ func (p *passage) judge(status int) fate {
 
 // accepted enforces what the authorization server accepted.
 func (p *passage) accepted(status int) fate {
+	if p.conditional && (status != http.StatusOK || p.w.Header().Get("Content-Length") != "0") {
+		// The server says in the body that the token isn't valid.
+		p.pass(Relayed, status)
+		return passing
+	}
+	p.conditional = false
 	switch p.plan.outcome {
 	case "", UnsupportedTokenType:
 		p.pass(Relayed, status)

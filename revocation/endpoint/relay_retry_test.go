@@ -1,4 +1,5 @@
-// What a relay still knows when a client tries again, and whom it takes for one.
+// What a relay still knows when a client tries again, whom it takes for one, and what an
+// answer proves.
 
 package endpoint
 
@@ -119,5 +120,42 @@ func TestRelayBestEffortRecordsNothingOfAStrangers(t *testing.T) {
 		if f.send(message{body: forToken(token), basic: app}); len(f.store.all()) != 0 {
 			t.Errorf("%s: recorded %v", token, f.store.all())
 		}
+	}
+}
+
+// Of some servers an empty success says that they have verified the token. Nothing
+// else does.
+func TestRelayTakesNothingButAnEmptySuccessForAProof(t *testing.T) {
+	for name, c := range map[string]struct {
+		token   string
+		answer  http.HandlerFunc
+		records int
+	}{
+		"empty":                  {"told", says(200, ""), 3},
+		"an error in a success":  {"told", says(200, `{"error":"invalid_token"}`), 0},
+		"another success":        {"told", says(204, ""), 0},
+		"unsupported":            {"told", says(400, `{"error":"unsupported_token_type"}`), 0},
+		"empty, of a stranger's": {"told other", says(200, ""), 0},
+		"of unknown length": {"told", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(200)
+			http.NewResponseController(w).Flush()
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newRelayFixture(t, c.answer, func(_ *Options, o *RelayOptions) { o.RevokeUnsupported = true })
+			f.send(message{body: forToken(c.token), basic: app})
+			if n := len(f.store.all()); n != c.records {
+				t.Errorf("%d records, want %d", n, c.records)
+			}
+		})
+	}
+	// A server that failed has proven nothing, whatever it says when asked again.
+	f := newRelayFixture(t, says(200, `{"error":"invalid_token"}`), nil)
+	f.before = func(w http.ResponseWriter, _ *http.Request) error { w.WriteHeader(500); return nil }
+	f.send(message{body: forToken("told"), basic: app})
+	f.before = nil
+	f.send(message{body: forToken("told"), basic: app})
+	if n := len(f.store.all()); n != 0 {
+		t.Errorf("%d records", n)
 	}
 }

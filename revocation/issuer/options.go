@@ -164,6 +164,11 @@ type Preset struct {
 	// Aliases returns the names that such an issuer has besides its own. Nil: none.
 	Aliases func(issuer string) []string
 
+	// EmptyAnswerProves says that its revocation endpoint answers 200 without a body only
+	// when it has verified the token and that it is the client's: then what the token
+	// says is true, whoever can verify its signature. Any other success says nothing.
+	EmptyAnswerProves bool
+
 	// Kind tells what a token is for where the product says so in a way of its own:
 	// from the typ of its header and its claims. UnknownKind: the standards decide.
 	// Nil: it has no way of its own.

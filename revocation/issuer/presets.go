@@ -32,7 +32,11 @@ var presets = map[string]Preset{
 			revocation.RoleSubject: {"sub"},
 			revocation.RoleClient:  {"azp", "client_id"},
 		},
-		Kind: keycloakKind,
+		// Its refresh tokens are signed with a key of its own, and only the client that
+		// has one may ask about it. About a token that isn't valid it answers 200 with an
+		// error in the body.
+		EmptyAnswerProves: true,
+		Kind:              keycloakKind,
 	},
 	"auth0": { // azp in its own profile of access tokens, client_id in that of RFC 9068
 		Profile: token.Profile{

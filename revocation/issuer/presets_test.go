@@ -336,3 +336,36 @@ func TestPresetsAreValid(t *testing.T) {
 		t.Error("keyclock is known")
 	}
 }
+
+// Keycloak signs refresh tokens with a key that nobody else has. That it revoked one
+// proves what it says.
+func TestKeycloaksEmptyAnswerProvesARefreshToken(t *testing.T) {
+	key, own := newSigner(t, "RS256", "k"), newSigner(t, "HS512", "own")
+	p := newProvider(t, key)
+	keycloak, _ := LookUpPreset("keycloak")
+	w := newWorld(t, Options{Name: p.url + "/realms/acme", Preset: keycloak}, Options{Name: p.url + "/other"})
+	refresh := own.sign(t, claimsOf(t, p.url+"/realms/acme", `{"typ":"Refresh","azp":"web-app","sub":"alice","sid":"s1","jti":"r1"}`), "JWT")
+	w.wantError(refresh, revocation.ErrUnproven)
+	ask := func(token string, issuers ...string) *revocation.Proof {
+		return w.set.ProofByAnswer(revocation.Presented{Token: token, Facts: w.reader.ReadFacts(token), Issuers: issuers})
+	}
+	proof := ask(refresh)
+	if proof == nil || proof.Kind != revocation.RefreshToken || proof.Issuer != p.url+"/realms/acme" ||
+		!slices.Equal(proof.Owners, []string{"web-app"}) || proof.Claim(revocation.RoleSession) != "s1" || proof.IssuedAt == 0 {
+		t.Errorf("%+v", proof)
+	}
+	for name, token := range map[string]string{
+		"another issuer's": own.sign(t, claimsOf(t, p.url+"/other", `{"typ":"Refresh","azp":"web-app"}`), "JWT"),
+		"nobody's":         own.sign(t, claimsOf(t, "https://elsewhere.example.com", `{"typ":"Refresh","azp":"web-app"}`), "JWT"),
+		"opaque":           "opaque",
+		"malformed":        refresh + ".x",
+		"unsigned":         "eyJhbGciOiJub25lIn0." + strings.Split(refresh, ".")[1] + ".", // {"alg":"none"}
+	} {
+		if proof := ask(token); proof != nil {
+			t.Errorf("%s: %+v", name, proof)
+		}
+	}
+	if proof := ask(refresh, p.url+"/other"); proof != nil {
+		t.Errorf("of an issuer that isn't accepted: %+v", proof)
+	}
+}

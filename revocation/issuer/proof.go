@@ -4,6 +4,7 @@ package issuer
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math"
@@ -57,17 +58,48 @@ func (i *Issuer) proofOfToken(signed *Signed, facts *revocation.Facts) (*revocat
 	if !slices.Contains(i.names, claims.Text("iss")) {
 		return nil, fmt.Errorf("%w: iss is not the name of the issuer whose key signed it", revocation.ErrUnproven)
 	}
+	proof, err := i.proofOfClaims(claims, facts, signed.Type)
+	if err != nil {
+		return nil, err
+	}
+	// The proof lives as long as the token is cached, which its payload need not.
+	key := Signed{key: signed.key}
+	proof.Holds = func(now time.Time) bool { return key.Holds() && i.keys.watched(now) }
+	return proof, nil
+}
+
+// proofOfClaims makes the proof of a JWT with these claims.
+func (i *Issuer) proofOfClaims(claims Claims, facts *revocation.Facts, typ string) (*revocation.Proof, error) {
 	proof, err := i.proof(claims, facts)
 	if err != nil {
 		return nil, err
 	}
 	proof.Owners = owners(claims, i.profile[revocation.RoleClient])
-	proof.Kind = i.kindOfToken(signed.Type, claims)
+	proof.Kind = i.kindOfToken(typ, claims)
 	proof.At = i.now()
-	// The proof lives as long as the token is cached, which its payload need not.
-	key := Signed{key: signed.key}
-	proof.Holds = func(now time.Time) bool { return key.Holds() && i.keys.watched(now) }
 	return proof, nil
+}
+
+// proofByAnswer makes the proof of a JWT that the issuer itself will verify, nil if it
+// can't be read.
+func (i *Issuer) proofByAnswer(p revocation.Presented) *revocation.Proof {
+	header, err := readHeader(p.Token)
+	if err != nil {
+		return nil
+	}
+	payload, err := base64.RawURLEncoding.Strict().DecodeString(strings.Split(p.Token, ".")[1])
+	if err != nil {
+		return nil
+	}
+	claims, err := parseClaims(payload)
+	if err != nil || !slices.Contains(i.names, claims.Text("iss")) {
+		return nil
+	}
+	proof, err := i.proofOfClaims(claims, p.Facts, header.Type)
+	if err != nil {
+		return nil
+	}
+	return proof
 }
 
 // ask asks the issuer about a token and makes the proof of its answer.

@@ -105,6 +105,19 @@ func (s *Set) inTurn(p revocation.Presented) []*Issuer {
 	return turn
 }
 
+// ProofByAnswer returns the proof that a token has once its issuer has answered 200
+// without a body to its revocation. Nil where that would prove nothing.
+func (s *Set) ProofByAnswer(p revocation.Presented) *revocation.Proof {
+	if p.Facts.Malformed != nil || len(p.Facts.Issuers) == 0 {
+		return nil
+	}
+	i := s.byName[p.Facts.Issuers[0]]
+	if i == nil || !i.preset.EmptyAnswerProves || !s.allowed(p, i) {
+		return nil
+	}
+	return i.proofByAnswer(p)
+}
+
 // Statuses returns the state of each issuer, in the order of the configuration.
 func (s *Set) Statuses() []Status {
 	all := make([]Status, len(s.issuers))
