@@ -127,12 +127,16 @@ func (h *RevocationEndpoint) resolve(c Client, r *resolver, comparer caddyauth.C
 	return err
 }
 
+var errNoBcrypt = errors.New("it is not of the algorithm bcrypt: caddy hash-password makes one that is; those of caddy tokens secret need: hash_algorithm sha256")
+
 // checkHash finds hashes that aren't of the algorithm, as far as that can be
 // told without comparing: that would take a second each.
 func checkHash(c caddyauth.Comparer, hash []byte) (err error) {
 	switch c.(type) {
 	case *caddyauth.BcryptHash:
-		_, err = bcrypt.Cost(hash)
+		if _, err := bcrypt.Cost(hash); err != nil {
+			return errNoBcrypt
+		}
 	case *SHA256Hash:
 		_, err = decodeSHA256(hash)
 	}

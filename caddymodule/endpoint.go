@@ -37,7 +37,7 @@ func init() {
 // Answers are the endpoint's own, also errors: they don't pass through
 // `handle_errors`.
 type RevocationEndpoint struct {
-	// Who may revoke tokens. At least one, without `relay` or `self_revocation`.
+	// Who may revoke tokens. At least one, without `relay`.
 	Clients []Client `json:"clients,omitempty"`
 
 	// How the secrets of clients are hashed: a module in the namespace
@@ -138,7 +138,7 @@ func (h *RevocationEndpoint) Provision(ctx caddy.Context) (err error) {
 		h.relay, err = endpoint.NewRelay(opts, h.Relay.options())
 		return err
 	}
-	if h.HashRaw == nil {
+	if len(h.HashRaw) == 0 || string(h.HashRaw) == "null" {
 		h.HashRaw = json.RawMessage(`{"algorithm":"bcrypt"}`)
 	}
 	mod, err := ctx.LoadModule(h, "HashRaw")

@@ -152,7 +152,13 @@ func (h *RevocationEndpoint) unmarshalClient(d *caddyfile.Dispenser) error {
 			return d.Errf("client '%s' is already specified: list the hashes of all its secrets in one place", c.ID)
 		}
 	}
+	once := onlyOnce{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if name := d.Val(); name == "any_token" || name == "jwks_uri" {
+			if err := once.check(d); err != nil {
+				return err
+			}
+		}
 		var err error
 		switch d.Val() {
 		case "public_keys":
@@ -180,7 +186,11 @@ func (r *Relay) unmarshal(d *caddyfile.Dispenser) error {
 	if err := noArgs(d); err != nil {
 		return err
 	}
+	once := onlyOnce{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := once.check(d); err != nil {
+			return err
+		}
 		var err error
 		switch d.Val() {
 		case "best_effort":
@@ -218,7 +228,13 @@ func (l *Limits) unmarshal(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	once := onlyOnce{}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if name := d.Val(); name != "confidential" && name != "public" {
+			if err := once.check(d); err != nil {
+				return err
+			}
+		}
 		var err error
 		switch d.Val() {
 		case "failures_per_minute":

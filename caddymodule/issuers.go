@@ -5,6 +5,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -163,6 +164,10 @@ func (a *App) prepareIssuers() error {
 		if err != nil {
 			return err
 		}
+		if most := cmp.Or(time.Duration(a.Leeway), revocation.DefaultLeeway); prepared.options.Leeway > most {
+			return fmt.Errorf("issuer %s: leeway is %s, and that of token_revocation only %s: a revocation could be forgotten before its token is refused",
+				prepared.options.Name, prepared.options.Leeway, most)
+		}
 		made, err := issuer.New(prepared.options)
 		if err != nil {
 			return err
@@ -286,6 +291,9 @@ func (i *Issuer) options(keys issuer.StaticKeys) (issuer.Options, error) {
 	if len(i.Claims) > 0 {
 		o.Profile = token.Profile{}
 		for role, claims := range i.Claims {
+			if len(claims) == 0 {
+				return o, fmt.Errorf("claims: none is named for the role %s", role)
+			}
 			o.Profile[revocation.Role(role)] = claims
 		}
 	}

@@ -136,6 +136,9 @@ func (h *RejectRevoked) Validate() error {
 	if h.Malformed != "" && h.Malformed != "reject" && h.Malformed != "pass" {
 		return fmt.Errorf("malformed is %q, possible are reject and pass", h.Malformed)
 	}
+	if h.FormLimit < 0 || h.FormLimit > maxFormLimit {
+		return fmt.Errorf("form_limit is %d bytes, possible is up to %d", h.FormLimit, maxFormLimit)
+	}
 	if h.Verify != nil && h.Malformed == "pass" {
 		return errors.New("malformed pass can't stand beside verify: no issuer vouches for a malformed token")
 	}

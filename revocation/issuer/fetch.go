@@ -106,7 +106,7 @@ func (f *fetcher) allowed(rawURL string) error {
 	case u.Scheme == "https", f.allowHTTP, f.loopback && isLoopback(u.Hostname()):
 		return nil
 	}
-	return fmt.Errorf("%.200q is plain HTTP, which has to be allowed explicitly", rawURL)
+	return fmt.Errorf("%.200q is plain HTTP: unless that is allowed, calls go over HTTPS, or to a loopback address", rawURL)
 }
 
 // get returns the body of an answer with status 200.

@@ -123,6 +123,12 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Bounds of the options: what is beyond them is a slip of the pen.
+const (
+	maxRefreshInterval = 30 * 24 * time.Hour
+	maxAnswerAge       = 30 * 24 * time.Hour
+)
+
 // validate returns what is wrong, other than with what is made of the options.
 func (o Options) validate() (errs []error) {
 	wrong := func(is bool, format string, args ...any) {
@@ -139,10 +145,13 @@ func (o Options) validate() (errs []error) {
 	wrong(slices.Contains(o.Types, ""), "a type is empty")
 	wrong(o.MaxTokenLifetime < 0, "the longest lifetime of tokens is negative")
 	wrong(o.RefreshInterval < 0, "the interval at which keys are fetched is negative")
+	wrong(o.RefreshInterval > maxRefreshInterval, "the interval at which keys are fetched is %s, at most %s is possible", o.RefreshInterval, maxRefreshInterval)
 	wrong(o.Timeout < 0, "the timeout is negative")
+	wrong(o.Keys.given() && o.JWKSURI != "", "it has keys, and jwks_uri as well: only one can count")
 	if asked := o.Introspection; asked != nil {
 		wrong(asked.ClientID == "", "introspection needs this server's client_id at the issuer")
 		wrong(asked.ClientSecret == "", "introspection needs this server's client_secret at the issuer")
+		wrong(max(asked.TTL, asked.StaleIfError) > maxAnswerAge, "answers count for at most %s", maxAnswerAge)
 		wrong(asked.StaleIfError < 0, "how long answers count when the issuer can't be asked is negative")
 		wrong(asked.MaxInFlight < 0, "the number of questions at one time is negative")
 	}
