@@ -27,10 +27,6 @@ type passage struct {
 	// conditional says that the proof counts only with an empty 200.
 	conditional bool
 
-	facts *revocation.Facts
-	proof *revocation.Proof // of the token; nil: nobody vouches for it
-	until time.Time         // what is known of the token was so then; zero: now
-
 	holder   holder
 	admitted int // records that the quota let pass
 }
@@ -71,9 +67,9 @@ func (p *passage) decide(t revocation.Presented) {
 	planner, ids := p.relay.planner, claimedClients(p.r, &p.params)
 	facts := planner.facts.ReadFacts(t.Token)
 	proof, err := planner.prove(p.r.Context(), t, facts)
-	p.facts = facts
+	var until time.Time // what is known of the token was so then; zero: now
 	if u, ok := p.relay.unsettled.Get(facts.Fingerprint); ok && u.proof != nil && errors.Is(err, revocation.ErrUnproven) {
-		proof, err, p.until = u.proof, nil, u.until
+		proof, err, until = u.proof, nil, u.until
 	}
 	if answers, ok := planner.prover.(AnswerProver); ok && errors.Is(err, revocation.ErrUnproven) {
 		t.Facts = facts
@@ -81,7 +77,6 @@ func (p *passage) decide(t revocation.Presented) {
 			p.conditional, err = true, nil
 		}
 	}
-	p.proof = proof
 	h := &p.holder
 	*h = holder{actor: relaySource, public: true, client: p.relay.anybody}
 	switch {
@@ -104,7 +99,7 @@ func (p *passage) decide(t revocation.Presented) {
 		}
 	}
 	p.plan = planner.decide(*h, t.Hint, facts, proof, err)
-	p.plan.until = p.until
+	p.plan.until = until
 	if p.plan.outcome == IssuerUnavailable && p.relay.opts.BestEffort {
 		p.plan = planner.fingerprint(*h, facts)
 		p.plan.err = err
@@ -154,15 +149,15 @@ const rememberedUnsettled = 1 << 12
 // next login lives.
 func (p *passage) unsettle() {
 	if p.owned && !p.conditional && p.plan.hasCascade() {
-		until := valueOr(p.until, p.server.opts.Now())
-		p.relay.unsettled.Put(p.facts.Fingerprint, unsettled{p.proof, until})
+		until := valueOr(p.plan.until, p.server.opts.Now())
+		p.relay.unsettled.Put(p.plan.facts.Fingerprint, unsettled{p.plan.proof, until})
 	}
 }
 
 // settled forgets it again.
 func (p *passage) settled() {
-	if _, ok := p.relay.unsettled.Get(p.facts.Fingerprint); ok {
-		p.relay.unsettled.Put(p.facts.Fingerprint, unsettled{})
+	if _, ok := p.relay.unsettled.Get(p.plan.facts.Fingerprint); ok {
+		p.relay.unsettled.Put(p.plan.facts.Fingerprint, unsettled{})
 	}
 }
 

@@ -53,8 +53,7 @@ func (s *Set) Prove(ctx context.Context, p revocation.Presented) (*revocation.Pr
 	if len(p.Facts.Issuers) == 0 {
 		return s.askAll(ctx, p)
 	}
-	// A well-formed token has one iss; the other names are aliases of the same issuer.
-	i := s.byName[p.Facts.Issuers[0]]
+	i := s.named(p)
 	switch {
 	case i == nil:
 		return nil, fmt.Errorf("%w: its issuer is not configured", revocation.ErrUnproven)
@@ -63,6 +62,10 @@ func (s *Set) Prove(ctx context.Context, p revocation.Presented) (*revocation.Pr
 	}
 	return i.prove(ctx, p, s.reader)
 }
+
+// named returns the issuer that a well-formed token names, nil if it isn't configured.
+// Such a token has one iss; the other names are aliases of the same issuer.
+func (s *Set) named(p revocation.Presented) *Issuer { return s.byName[p.Facts.Issuers[0]] }
 
 // allowed reports whether an issuer may vouch for the token.
 func (s *Set) allowed(p revocation.Presented, i *Issuer) bool {
@@ -111,7 +114,7 @@ func (s *Set) ProofByAnswer(p revocation.Presented) *revocation.Proof {
 	if p.Facts.Malformed != nil || len(p.Facts.Issuers) == 0 {
 		return nil
 	}
-	i := s.byName[p.Facts.Issuers[0]]
+	i := s.named(p)
 	if i == nil || !i.preset.EmptyAnswerProves || !s.allowed(p, i) {
 		return nil
 	}
