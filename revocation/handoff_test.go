@@ -15,7 +15,7 @@ func TestHandOverCarriesEverythingThatIsLive(t *testing.T) {
 	}
 	mistake := blockToken("reinstated")
 	revoke(t, old, mistake)
-	if err := old.Reinstate(t.Context(), Note{}, mistake.ID); err != nil {
+	if _, err := old.Reinstate(t.Context(), Note{}, mistake.ID); err != nil {
 		t.Fatal(err)
 	}
 	oldStore.set(func(s *memoryStore) { s.fail = errBroken })
@@ -127,7 +127,7 @@ func TestStoresThatTakeTurnsDontGrow(t *testing.T) {
 	}
 	undone := blockToken("undone")
 	revoke(t, l, undone)
-	if err := l.Reinstate(t.Context(), Note{}, undone.ID); err != nil {
+	if _, err := l.Reinstate(t.Context(), Note{}, undone.ID); err != nil {
 		t.Fatal(err)
 	}
 	for turn := range 6 {

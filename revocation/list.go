@@ -43,6 +43,14 @@ type Options struct {
 	// MaxPending is how many records may wait for a store that fails, at some 300
 	// bytes each. Default: 1,000,000.
 	MaxPending int
+
+	// OnAppend is told of every attempt to write to the store: how many records it
+	// had, how long it took, and how it ended. It must not block. Default: none.
+	OnAppend func(records int, took time.Duration, err error)
+
+	// OnFreshness is told when the list's freshness changes, one change at a time.
+	// It must neither block nor ask the list. Default: none.
+	OnFreshness func(Freshness)
 }
 
 const (
@@ -57,11 +65,12 @@ const (
 //
 // All methods may be called concurrently.
 type List struct {
-	store   Store
-	index   *Index
-	clock   *clock
-	logger  *slog.Logger
-	timeout time.Duration
+	store    Store
+	index    *Index
+	clock    *clock
+	logger   *slog.Logger
+	timeout  time.Duration
+	onAppend func(records int, took time.Duration, err error)
 
 	mu        sync.Mutex
 	queue     *queue          // records that are enforced but not durable
@@ -70,7 +79,10 @@ type List struct {
 	tally     *tally
 	closed    bool
 
+	health     StoreHealth
 	complained time.Time // when the log was last told that the store fails
+
+	freshness freshness
 
 	reinstating   sync.Mutex    // held by one reinstatement at a time
 	reinstatement atomic.Uint64 // how many there were
@@ -90,6 +102,8 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 		clock:     newClock(time.Now()),
 		logger:    opts.Logger,
 		timeout:   opts.CommitTimeout,
+		onAppend:  opts.OnAppend,
+		freshness: freshness{changed: opts.OnFreshness},
 		cancelled: map[ID]uint32{},
 		watched:   map[place]value{},
 	}
@@ -101,6 +115,9 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 	}
 	if opts.MaxPending == 0 {
 		opts.MaxPending = defaultMaxPending
+	}
+	if l.onAppend == nil {
+		l.onAppend = func(int, time.Duration, error) {}
 	}
 	l.queue = newQueue(opts.MaxPending)
 	if err := l.load(ctx); err != nil {
@@ -257,14 +274,23 @@ type Stats struct {
 	Keys    []Count // keys in the index by kind and shape
 	Bytes   int64   // memory of the index
 	Pending int     // records that are enforced but not durable
+	Store   StoreHealth
+}
+
+// StoreHealth says whether the store takes records. The zero value is that of a
+// store that does.
+type StoreHealth struct {
+	Failing bool
+	Since   time.Time // when it began to fail
+	Err     error     // what it says
 }
 
 // Stats returns the list's figures.
 func (l *List) Stats() Stats {
 	l.mu.Lock()
-	pending := l.queue.len()
+	pending, health := l.queue.len(), l.health
 	l.mu.Unlock()
-	return Stats{Keys: l.index.counts(), Bytes: l.index.bytes(), Pending: pending}
+	return Stats{Keys: l.index.counts(), Bytes: l.index.bytes(), Pending: pending, Store: health}
 }
 
 // Live returns how many live records the actor has.

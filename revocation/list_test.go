@@ -200,7 +200,7 @@ func TestARevocationOfSeveralRecordsIsOne(t *testing.T) {
 	revoke(t, l, byToken, byID)
 	wantState(t, c, "alice", Revoked)
 	wantState(t, c, "bob", Revoked)
-	if err := l.Reinstate(t.Context(), Note{}, byToken.ID); err != nil {
+	if _, err := l.Reinstate(t.Context(), Note{}, byToken.ID); err != nil {
 		t.Fatal(err)
 	}
 	wantState(t, c, "alice", Active)
@@ -245,7 +245,7 @@ func TestReinstatement(t *testing.T) {
 	reinstate := func(l *List, id ID) {
 		t.Helper()
 		before := l.Reinstatements()
-		if err := l.Reinstate(t.Context(), Note{"test", "operator", "a mistake"}, id); err != nil {
+		if _, err := l.Reinstate(t.Context(), Note{"test", "operator", "a mistake"}, id); err != nil {
 			t.Fatal(err)
 		}
 		if l.Reinstatements() == before {
@@ -277,7 +277,7 @@ func TestReinstatement(t *testing.T) {
 	again.Close()
 	wantState(t, newChecker(t, openList(t, store), plainReader{}), "a", Active)
 
-	if err := l.Reinstate(t.Context(), Note{}, NewID()); !errors.Is(err, ErrListClosed) && !errors.Is(err, ErrUnknownRevocation) {
+	if _, err := l.Reinstate(t.Context(), Note{}, NewID()); !errors.Is(err, ErrListClosed) && !errors.Is(err, ErrUnknownRevocation) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -296,7 +296,7 @@ func TestReinstatingTheUnknownChangesNothing(t *testing.T) {
 	l := openList(t, store)
 	r := blockToken("a")
 	revoke(t, l, r)
-	if err := l.Reinstate(t.Context(), Note{}, r.ID, NewID()); !errors.Is(err, ErrUnknownRevocation) {
+	if _, err := l.Reinstate(t.Context(), Note{}, r.ID, NewID()); !errors.Is(err, ErrUnknownRevocation) {
 		t.Errorf("got %v", err)
 	}
 	wantState(t, newChecker(t, l, plainReader{}), "a", Revoked)
@@ -315,7 +315,7 @@ func TestNoRevocationIsLostToAReinstatementOfTheSameKey(t *testing.T) {
 		revoke(t, l, mistake)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if err := l.Reinstate(t.Context(), Note{}, mistake.ID); err != nil {
+			if _, err := l.Reinstate(t.Context(), Note{}, mistake.ID); err != nil {
 				t.Error(err)
 			}
 		})
@@ -324,7 +324,7 @@ func TestNoRevocationIsLostToAReinstatementOfTheSameKey(t *testing.T) {
 		if c.Check("a").State != Revoked {
 			t.Fatalf("round %d: the revocation is lost", round)
 		}
-		if err := l.Reinstate(t.Context(), Note{}, real.ID); err != nil {
+		if _, err := l.Reinstate(t.Context(), Note{}, real.ID); err != nil {
 			t.Fatal(err)
 		}
 		if c.Check("a").State != Active {

@@ -169,7 +169,7 @@ func TestABlockAndACutoffDontDisturbEachOther(t *testing.T) {
 	standing := block(alice)
 	revoke(t, l, standing)
 	wantState(t, c, "token", Revoked)
-	if err := l.Reinstate(t.Context(), Note{}, standing.ID); err != nil {
+	if _, err := l.Reinstate(t.Context(), Note{}, standing.ID); err != nil {
 		t.Fatal(err)
 	}
 	wantState(t, c, "token", Active)

@@ -31,39 +31,42 @@ type Note struct{ Source, Actor, Reason string }
 // no live record: nothing is changed then; and ErrNotDurable when the
 // reinstatement is effective here but may not survive a restart.
 //
-// It reads the whole store, twice.
-func (l *List) Reinstate(ctx context.Context, note Note, ids ...ID) error {
-	if len(ids) > MaxReinstates {
-		return fmt.Errorf("%w: %d revocations, at most %d can be reinstated at once", ErrInvalidRecord, len(ids), MaxReinstates)
+// It returns the reinstatement's record, also with ErrNotDurable. It reads the whole
+// store, twice.
+func (l *List) Reinstate(ctx context.Context, note Note, ids ...ID) (Record, error) {
+	if len(ids) == 0 || len(ids) > MaxReinstates {
+		return Record{}, fmt.Errorf("%w: %d revocations, 1 to %d can be reinstated at once", ErrInvalidRecord, len(ids), MaxReinstates)
 	}
-	return l.withRelatives(func(l *List) error { return l.reinstate(ctx, note, ids) })
+	r := Record{
+		ID: NewID(), Kind: Reinstatement, Reinstates: slices.Clone(ids),
+		Source: note.Source, Actor: note.Actor, Reason: note.Reason, RecordedAt: time.Now().Truncate(time.Millisecond).UTC(),
+	}
+	err := l.withRelatives(func(l *List) error { return l.reinstate(ctx, &r) })
+	return r, err
 }
 
-func (l *List) reinstate(ctx context.Context, note Note, ids []ID) error {
+// reinstate completes the reinstatement with its expiry and makes it effective.
+func (l *List) reinstate(ctx context.Context, r *Record) error {
 	l.reinstating.Lock()
 	defer l.reinstating.Unlock()
-	places, expires, err := l.recordedUnder(ctx, ids)
+	places, expires, err := l.recordedUnder(ctx, r.Reinstates)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
+	for _, id := range r.Reinstates {
 		if expires[id].IsZero() {
 			return fmt.Errorf("%w: %s", ErrUnknownRevocation, id)
 		}
-	}
-	r := Record{
-		ID: NewID(), Kind: Reinstatement, Reinstates: ids,
-		Expires: slices.MaxFunc(slices.Collect(maps.Values(expires)), time.Time.Compare),
-		Source:  note.Source, Actor: note.Actor, Reason: note.Reason, RecordedAt: time.Now(),
+		r.Expires = later(r.Expires, expires[id])
 	}
 	if err := r.Validate(); err != nil {
 		return err
 	}
-	durable := l.append(ctx, []Record{r})
+	durable := l.append(ctx, []Record{*r})
 	if errors.Is(durable, ErrListClosed) {
 		return durable
 	}
-	if err := l.cancel(ctx, &r, places); err != nil {
+	if err := l.cancel(ctx, r, places); err != nil {
 		return err
 	}
 	if durable != nil {

@@ -169,12 +169,16 @@ func (l *List) writeBatch(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
+	began := time.Now()
 	err := l.store.Append(ctx, records)
+	now := time.Now()
+	l.onAppend(len(records), now.Sub(began), err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.health.note(err, now)
 	if err == nil {
 		l.queue.remove(len(batch))
-	} else if now := time.Now(); now.Sub(l.complained) >= complainEvery {
+	} else if now.Sub(l.complained) >= complainEvery {
 		l.complained = now
 		l.logger.Error("revocations are enforced here but could not be made durable; trying again", "records", l.queue.len(), "error", err)
 	}
@@ -182,6 +186,18 @@ func (l *List) writeBatch(ctx context.Context) bool {
 		w.tell(err)
 	}
 	return err == nil
+}
+
+// note takes in how an attempt to write ended.
+func (h *StoreHealth) note(err error, now time.Time) {
+	if err == nil {
+		*h = StoreHealth{}
+		return
+	}
+	if !h.Failing {
+		h.Failing, h.Since = true, now
+	}
+	h.Err = err
 }
 
 func sleep(ctx context.Context, d time.Duration) {
@@ -202,7 +218,12 @@ func (l *List) keepHouse(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if l.clock.tick(now) {
+			back := l.clock.tick(now)
+			if back {
+				l.logger.Warn("the clock stepped back; reading the revocation store again, since revocations may have been taken for expired")
+				l.freshness.lose(now, errClockBack)
+			}
+			if back || n%recallEvery == 0 && !l.Freshness().Fresh {
 				l.recall(ctx)
 			}
 		}
@@ -225,7 +246,6 @@ const firstPrune = 600
 // wall clock stepped back: records may have been left out as expired, or have
 // been swept, and aren't.
 func (l *List) recall(ctx context.Context) {
-	l.logger.Warn("the clock stepped back; reading the revocation store again, since revocations may have been taken for expired")
 	l.mu.Lock()
 	l.tally = newTally()
 	waiting := slices.Clone(l.queue.waiting)
@@ -239,10 +259,14 @@ func (l *List) recall(ctx context.Context) {
 			}
 		})
 		if err != nil {
-			l.logger.Error("the revocation store could not be read after the clock stepped back", "error", err)
+			if ctx.Err() == nil {
+				l.logger.Error("the revocation store could not be read after the clock stepped back; trying again", "error", err)
+				l.freshness.lose(time.Now(), err)
+			}
 			return
 		}
 	}
+	l.freshness.regain(time.Now())
 }
 
 // prune forgets what has expired outside of the index.

@@ -315,7 +315,7 @@ func TestRelayRecognizesRepeats(t *testing.T) {
 	if len(f.seen()) != 3 || len(f.store.all()) != 2 {
 		t.Errorf("forwarded %d times, %d records", len(f.seen()), len(f.store.all()))
 	}
-	if err := f.list.Reinstate(t.Context(), revocation.Note{Source: "test"}, f.store.all()[0].ID); err != nil {
+	if _, err := f.list.Reinstate(t.Context(), revocation.Note{Source: "test"}, f.store.all()[0].ID); err != nil {
 		t.Fatal(err)
 	}
 	f.send(message{body: forToken("own"), basic: app})

@@ -54,7 +54,7 @@ func TestRepeats(t *testing.T) {
 	t.Run("D3 again after a reinstatement", func(t *testing.T) {
 		f := newFixture(t, nil)
 		f.sendToken("T")
-		if err := f.list.Reinstate(t.Context(), revocation.Note{}, f.store.all()[0].ID); err != nil {
+		if _, err := f.list.Reinstate(t.Context(), revocation.Note{}, f.store.all()[0].ID); err != nil {
 			t.Fatal(err)
 		}
 		if f.dead("T") {
