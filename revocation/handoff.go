@@ -102,12 +102,26 @@ func identityOf(r *Record) identity {
 	return identity{r.ID, r.Selector.Key(r.Kind)}
 }
 
+// inventory is what a list has: records by their identity, and what they amount to.
+type inventory map[identity]value
+
+func (in inventory) add(r *Record) {
+	id := identityOf(r)
+	in[id] = in[id].merge(valueOf(r))
+}
+
+// covers reports whether a record would add nothing.
+func (in inventory) covers(r *Record) bool {
+	known, ok := in[identityOf(r)]
+	return ok && known.merge(valueOf(r)) == known
+}
+
 // copyTo copies what is waiting or stored and next doesn't have yet: it may have
 // been in use before, and stores that take turns must not grow each time.
 // Reinstatements go first: next may have the records that they cancel.
 func (l *List) copyTo(ctx context.Context, next *List, waiting []*waiting) error {
-	known := map[identity]bool{}
-	if err := next.forEach(ctx, nil, func(r *Record) { known[identityOf(r)] = true }); err != nil {
+	known := inventory{}
+	if err := next.forEach(ctx, nil, known.add); err != nil {
 		return err
 	}
 	var undone, revoked []Record
@@ -121,7 +135,7 @@ func (l *List) copyTo(ctx context.Context, next *List, waiting []*waiting) error
 	visit := func(reinstatements bool) error {
 		return l.forEach(ctx, waiting, func(r *Record) {
 			switch {
-			case reinstatements != (r.Kind == Reinstatement), known[identityOf(r)], !l.live(r):
+			case reinstatements != (r.Kind == Reinstatement), known.covers(r), !l.live(r):
 			case reinstatements:
 				undone = append(undone, *r)
 			default:
@@ -134,28 +148,35 @@ func (l *List) copyTo(ctx context.Context, next *List, waiting []*waiting) error
 	if err := visit(true); err != nil {
 		return err
 	}
-	for i := range undone {
-		if err := next.adopt(ctx, &undone[i]); err != nil {
-			return err
-		}
+	if err := next.adopt(ctx, undone); err != nil {
+		return err
 	}
 	err := visit(false)
 	flush()
 	return errors.Join(err, failed)
 }
 
-// adopt makes a reinstatement of another list durable and effective here.
-func (l *List) adopt(ctx context.Context, r *Record) error {
+// adopt makes reinstatements of another list durable and effective here.
+func (l *List) adopt(ctx context.Context, records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
 	l.reinstating.Lock()
 	defer l.reinstating.Unlock()
-	places, _, err := l.recordedUnder(ctx, r.Reinstates)
+	var ids []ID
+	for i := range records {
+		ids = append(ids, records[i].Reinstates...)
+	}
+	places, _, err := l.recordedUnder(ctx, ids)
 	if err != nil {
 		return err
 	}
-	if err := l.append(ctx, []Record{*r}); err != nil {
-		return err
+	for batch := range slices.Chunk(records, maxBatch) {
+		if err := l.append(ctx, batch); err != nil {
+			return err
+		}
 	}
-	return l.cancel(ctx, r, places)
+	return l.cancel(ctx, records, places)
 }
 
 // live reports whether a record has neither expired nor been cancelled.

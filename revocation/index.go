@@ -68,9 +68,12 @@ func (ix *Index) entry(r *Record) entry {
 	return entry{
 		group: ix.group(r.Kind, r.Selector.Shape()),
 		key:   r.Selector.Key(r.Kind),
-		value: makeValue(uint32(r.Expires.Unix()), cutoffSeconds(r)),
+		value: valueOf(r),
 	}
 }
+
+// valueOf returns what a record is worth under its key.
+func valueOf(r *Record) value { return makeValue(uint32(r.Expires.Unix()), cutoffSeconds(r)) }
 
 func (e entry) merge(now uint32) { e.group.table.merge(e.key, e.value, now) }
 

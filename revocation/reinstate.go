@@ -66,7 +66,7 @@ func (l *List) reinstate(ctx context.Context, r *Record) error {
 	if errors.Is(durable, ErrListClosed) {
 		return durable
 	}
-	if err := l.cancel(ctx, r, places); err != nil {
+	if err := l.cancel(ctx, []Record{*r}, places); err != nil {
 		return err
 	}
 	if durable != nil {
@@ -75,11 +75,13 @@ func (l *List) reinstate(ctx context.Context, r *Record) error {
 	return nil
 }
 
-// cancel makes a reinstatement effective: it recomputes the keys that the
-// cancelled records are under.
-func (l *List) cancel(ctx context.Context, r *Record, places map[place]value) error {
+// cancel makes reinstatements effective: it recomputes the keys that the cancelled
+// records are under.
+func (l *List) cancel(ctx context.Context, reinstatements []Record, places map[place]value) error {
 	l.mu.Lock()
-	l.apply(r)
+	for i := range reinstatements {
+		l.apply(&reinstatements[i])
+	}
 	// From here on, what is revoked anew under one of the keys is noted in
 	// watched. What was before is durable or in the queue.
 	l.watched = maps.Clone(places)
