@@ -118,13 +118,8 @@ func (c *Checker) CheckOnce(token string) Verdict {
 }
 
 func (c *Checker) decide(facts *Facts) Verdict {
-	if g := c.list.lookup(facts); g != nil {
+	if g := c.list.revokes(facts); g != nil {
 		return Verdict{Revoked, g.kind, g.shape, facts}
-	}
-	if proof := facts.proof.Load(); proof != nil && proof.Facts != nil {
-		if g := c.list.lookup(proof.Facts); g != nil {
-			return Verdict{Revoked, g.kind, g.shape, facts}
-		}
 	}
 	if facts.Malformed != nil {
 		return Verdict{State: Malformed, Facts: facts}
@@ -132,7 +127,18 @@ func (c *Checker) decide(facts *Facts) Verdict {
 	return Verdict{State: Active, Facts: facts}
 }
 
-// lookup returns the group of a record that rejects the token, here or in the
+// revokes returns the group of a record that rejects the token by what is known of it.
+func (l *List) revokes(f *Facts) *group {
+	if g := l.lookup(f); g != nil {
+		return g
+	}
+	if proof := f.proof.Load(); proof != nil && proof.Facts != nil {
+		return l.lookup(proof.Facts)
+	}
+	return nil
+}
+
+// lookup returns the group of a record that rejects the token by these facts, here or in the
 // list that takes over from this one.
 func (l *List) lookup(f *Facts) *group {
 	for ; l != nil; l = l.successor.Load() {

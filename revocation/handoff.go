@@ -43,7 +43,9 @@ func (l *List) HandOver(ctx context.Context, next *List) error {
 	l.successor.Store(next)
 	waiting := slices.Clone(l.queue.waiting)
 	l.mu.Unlock()
-	// Whatever is revoked from here on goes to next as well.
+	// Whatever is revoked from here on goes to next as well, and what next knows counts
+	// for the exchanges that are open.
+	next.streams.recheck(next)
 
 	if err := l.copyTo(ctx, next, waiting); err != nil {
 		return fmt.Errorf("carrying revocations over to the new store: %w", err)

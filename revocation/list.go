@@ -51,6 +51,10 @@ type Options struct {
 	// OnFreshness is told when the list's freshness changes, one change at a time.
 	// It must neither block nor ask the list. Default: none.
 	OnFreshness func(Freshness)
+
+	// Streams are the open exchanges that end when a record hits one of their tokens.
+	// Default: none.
+	Streams *Streams
 }
 
 const (
@@ -71,6 +75,7 @@ type List struct {
 	logger   *slog.Logger
 	timeout  time.Duration
 	onAppend func(records int, took time.Duration, err error)
+	streams  *Streams // nil while the list is loaded
 
 	mu        sync.Mutex
 	queue     *queue          // records that are enforced but not durable
@@ -123,6 +128,7 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 	if err := l.load(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	l.watch(opts.Streams)
 	background, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	l.running.Go(func() { l.write(background) })
@@ -171,6 +177,7 @@ func (l *List) apply(r *Record) {
 	}
 	e := l.index.entry(r)
 	e.merge(now)
+	l.streams.hit(e)
 	if v, watched := l.watched[e.place()]; watched {
 		l.watched[e.place()] = v.merge(e.value)
 	}
