@@ -168,7 +168,7 @@ func TestCutoff(t *testing.T) {
 				t.Errorf("kept for %s", kept)
 			}
 			for _, r := range records {
-				if r.Actor != "client:web-app" || r.Source != source || r.Validate() != nil {
+				if r.Actor != "client:web-app" || r.Source != endpointSource || r.Validate() != nil {
 					t.Errorf("record %+v", r)
 				}
 			}

@@ -95,6 +95,7 @@ func newFixture(t *testing.T, change func(*Options)) *fixture {
 	t.Cleanup(f.checker.Close)
 	o.List, o.Compare, o.Now = list, f.hash, f.clock.Now
 	o.Logger = slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	o.Audit = o.Logger
 	o.Observe = func(o Outcome) {
 		f.mu.Lock()
 		defer f.mu.Unlock()

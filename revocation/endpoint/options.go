@@ -147,8 +147,13 @@ type Options struct {
 	// requests count as coming from one address.
 	ClientIP func(*http.Request) netip.Addr
 
-	// Logger receives what happens, without tokens and secrets. Default: none.
+	// Logger receives what an operator should know besides, without tokens and secrets:
+	// hashes that can't be compared, credentials over plain HTTP, bugs. Default: none.
 	Logger *slog.Logger
+
+	// Audit receives a line about each request, a revocation.AuditEntry, without tokens
+	// and secrets. Default: none.
+	Audit *slog.Logger
 
 	// Observe is called once for each request, before it is answered. Default:
 	// none.

@@ -1,8 +1,6 @@
-// What can become of a request, for metrics and logs.
+// What can become of a request, for metrics and the audit log.
 
 package endpoint
-
-import "log/slog"
 
 // Outcome says what became of a request. There are few of them and they are
 // constant, so they can label a metric.
@@ -82,17 +80,4 @@ func Outcomes() []Outcome {
 		RateLimited, Busy, QuotaExceeded, NotDurable, Unavailable, IssuerUnavailable, InternalError,
 		Relayed, RelayRefused, RelayFailed,
 	}
-}
-
-// level is how much an operator wants to hear of it.
-func (o Outcome) level() slog.Level {
-	switch o {
-	case NotDurable, Unavailable, IssuerUnavailable, InternalError, RelayFailed:
-		return slog.LevelError
-	case Foreign, InvalidClient, OriginRefused, RateLimited, Busy, QuotaExceeded:
-		return slog.LevelWarn
-	case Forged, UnsupportedTokenType, TLSRequired:
-		return slog.LevelInfo
-	}
-	return slog.LevelDebug
 }

@@ -221,7 +221,7 @@ func TestIssuerUnavailable(t *testing.T) {
 			f.wantAnswer(handIn(c.token, "", c.credentials), c.status, c.code, c.outcome)
 			f.wantShapes(c.shapes...)
 			f.wantDead(len(c.shapes) > 0, map[string]string{"the token": c.token})
-			if level := map[bool]string{true: "level=ERROR", false: "level=DEBUG"}[c.status == 503]; !strings.Contains(f.log.String(), level) {
+			if level := map[bool]string{true: "level=ERROR", false: "level=INFO"}[c.status == 503]; !strings.Contains(f.log.String(), level) {
 				t.Errorf("log: %s", f.log)
 			}
 		})

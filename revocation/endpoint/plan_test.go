@@ -259,7 +259,7 @@ func FuzzPlan(f *testing.F) {
 			prover.proofs[presented] = proof
 		}
 		for _, cascade := range []Cascade{CascadeSession, CascadeSubjectClient, CascadeOff} {
-			p := &planner{facts: reader, prover: prover, list: new(stub), cascade: cascade, timeout: time.Second, now: time.Now, source: source}
+			p := &planner{facts: reader, prover: prover, list: new(stub), cascade: cascade, timeout: time.Second, now: time.Now, source: endpointSource}
 			h := holder{id: plainID, actor: "client:" + plainID}
 			pl := p.plan(t.Context(), h, revocation.Presented{Token: presented, Hint: hint})
 			records := pl.records(time.Now())

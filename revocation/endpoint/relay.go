@@ -46,9 +46,8 @@ type RelayOptions struct {
 // Relay stands in front of an authorization server's revocation endpoint. Its methods
 // may be called concurrently.
 type Relay struct {
-	server  *Server // reads, admits, answers and logs as an endpoint of its own
-	opts    RelayOptions
-	planner *planner
+	server *Server // reads, plans, admits, answers and logs as an endpoint of its own
+	opts   RelayOptions
 
 	// What was proven of a token that the authorization server may have revoked without
 	// its being known here. It doesn't vouch for such a token any more, and yet the
@@ -89,9 +88,8 @@ func NewRelay(opts Options, relay RelayOptions) (*Relay, error) {
 	}
 	perAddress := Quota{Live: -1, PerMinute: -1, PerMinutePerAddress: opts.Limits.Public.PerMinutePerAddress}
 	return &Relay{
-		server:    newServer(opts),
+		server:    newServer(opts, relaySource),
 		opts:      relay,
-		planner:   newPlanner(opts, relaySource),
 		unsettled: pace.NewGenerations[revocation.Fingerprint, unsettled](rememberedUnsettled),
 		anybody:   &client{actor: relaySource, anybody: true, quota: perAddress},
 	}, nil

@@ -134,6 +134,7 @@ func newRelayFixture(t *testing.T, serve http.HandlerFunc, change func(*Options,
 	o.Clients, o.Compare, o.FakeHash = nil, nil, nil
 	o.List, o.Prover = list, f.script
 	o.Logger = slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	o.Audit = o.Logger
 	o.Observe = func(o Outcome) {
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -64,7 +64,7 @@ func (p *passage) prepare() *answer {
 // decide makes the plan. The client is who it says it is, since the authorization
 // server finds out whether that is true before it says success.
 func (p *passage) decide(t revocation.Presented) {
-	planner, ids := p.relay.planner, claimedClients(p.r, &p.params)
+	planner, ids := p.server.planner, claimedClients(p.r, &p.params)
 	facts := planner.facts.ReadFacts(t.Token)
 	proof, err := planner.prove(p.r.Context(), t, facts)
 	var until time.Time // what is known of the token was so then; zero: now
@@ -121,7 +121,9 @@ func (p *passage) key() repeatKey { return repeatKey{p.plan.facts.Fingerprint, p
 // commit carries the plan out.
 func (p *passage) commit() *answer {
 	m, _ := p.made()
+	p.actor = p.plan.actor
 	if m.durable {
+		p.revocation = m.id
 		p.settled()
 		return p.success(Repeated)
 	}
@@ -321,6 +323,9 @@ func (p *passage) recoverForward(response *relayResponse) {
 	if response.fate == undecided || response.fate == held {
 		p.unsettle()
 		dropOwnHeaders(p.w.Header())
+		if v == http.ErrAbortHandler { // that has no answer; any other panic has one
+			p.note(&answer{outcome: RelayFailed})
+		}
 		panic(v)
 	}
 	if v != http.ErrAbortHandler {

@@ -29,6 +29,7 @@ type repeatKey struct {
 
 // made is a revocation, and what became of it.
 type made struct {
+	id             revocation.ID
 	records        []revocation.Record // until they are durable
 	count          int                 // of them
 	expires        int64               // of the token's own, in Unix seconds
@@ -43,8 +44,10 @@ func newRepeats() *repeats {
 
 // newMade carries out a plan now.
 func newMade(pl *plan, now time.Time, reinstatements uint64) made {
+	records := pl.records(now)
 	return made{
-		records:        pl.records(now),
+		id:             records[0].ID,
+		records:        records,
 		count:          pl.count(),
 		expires:        pl.expires.Unix(),
 		cutoff:         pl.cutoff(now).Unix(),

@@ -12,8 +12,8 @@ import (
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
-// source is the Source of this endpoint's records.
-const source = "endpoint"
+// endpointSource is the Source of a Server's own records.
+const endpointSource = "endpoint"
 
 // failureRetry is told to a client when the list failed: RFC 7009 §2.2.1.
 const failureRetry = 5 * time.Second
@@ -51,6 +51,7 @@ func (s *Server) revoke(x *exchange) *answer {
 	now, key := s.opts.Now(), repeatKey{pl.facts.Fingerprint, h.client}
 	m, known := s.repeats.find(key, &pl, now, reinstatements)
 	if known && m.durable {
+		x.revocation = m.id
 		return x.success(Repeated)
 	}
 	if !known {
@@ -82,9 +83,11 @@ func (s *Server) record(x *exchange, key repeatKey, m made) *answer {
 	x.err = s.opts.List.Revoke(ctx, m.records...)
 	switch {
 	case x.err == nil:
+		x.records = m.records
 		s.repeats.note(key, m.settled())
 		return x.success(Revoked)
 	case errors.Is(x.err, revocation.ErrNotDurable):
+		x.records = m.records
 		s.repeats.note(key, m)
 		return unavailable(NotDurable, failureRetry, "the token must be assumed to be valid still: try again")
 	case errors.Is(x.err, revocation.ErrInvalidRecord):

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -352,26 +351,3 @@ type brokenWriter struct {
 func (w *brokenWriter) Header() http.Header       { return w.header }
 func (w *brokenWriter) WriteHeader(status int)    { w.statuses = append(w.statuses, status) }
 func (w *brokenWriter) Write([]byte) (int, error) { panic("broken") }
-
-func TestLogIsBounded(t *testing.T) {
-	log := new(lockedBuffer)
-	f := newFixture(t, func(o *Options) {
-		o.Logger = slog.New(slog.NewTextHandler(log, nil))
-		o.Limits.FailuresPerMinute, o.Limits.FailuresPerMinutePerAddress = -1, -1
-	})
-	for range 10 * linesPerMinute {
-		f.send(message{body: "token=T", basic: []string{"nobody", "x"}})
-	}
-	if n := strings.Count(log.String(), "\n"); n != linesPerMinute {
-		t.Errorf("%d lines", n)
-	}
-	f.clock.advance(time.Minute)
-	f.send(message{body: "token=T", basic: []string{"nobody", "x"}})
-	if want := fmt.Sprintf("lines_left_out=%d", 9*linesPerMinute); !strings.Contains(log.String(), want) {
-		t.Errorf("nothing says %s", want)
-	}
-	f.send(message{body: "token=T", basic: []string{"nobody", "x"}})
-	if n := strings.Count(log.String(), "lines_left_out"); n != 1 {
-		t.Errorf("said %d times", n)
-	}
-}

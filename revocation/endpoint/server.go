@@ -9,11 +9,14 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
 // Server is a revocation endpoint. Its methods may be called concurrently.
 type Server struct {
 	opts       Options // with defaults
+	source     string  // of records
 	clients    map[string]*client
 	bearer     holder // who has no client but the token: see Options.SelfRevocation
 	origins    map[string]bool
@@ -37,13 +40,14 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newServer(opts), nil
+	return newServer(opts, endpointSource), nil
 }
 
 // newServer returns one whose options are in order, with or without clients.
-func newServer(opts Options) *Server {
+func newServer(opts Options, source string) *Server {
 	s := &Server{
 		opts:      opts,
+		source:    source,
 		clients:   registerClients(opts),
 		origins:   map[string]bool{},
 		challenge: `Basic realm="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(opts.Realm) + `", charset="UTF-8"`,
@@ -55,7 +59,7 @@ func newServer(opts Options) *Server {
 	for _, o := range opts.AllowOrigins {
 		s.origins[o] = true
 	}
-	s.journal = newJournal(opts.Logger, s.elapsed)
+	s.journal = newJournal(opts, s.elapsed)
 	failed := newAttempts(opts.Limits, s.elapsed)
 	s.secrets = newSecrets(opts, s.clients, failed, s.journal)
 	s.assertions = newAssertions(opts, s.clients, failed)
@@ -83,10 +87,15 @@ type exchange struct {
 	client        *client      // who the client has proven to be
 	self          bool         // there is no client: see Server.revokesItself
 
-	fingerprint string // of the token, for the log
-	unproven    error  // why nobody vouches for it
-	hint        string // what the operator might want to know
-	err         error  // what the list said
+	// For the audit log:
+	actor       string              // as records have it; empty: the client's
+	revocation  revocation.ID       // that the token is under
+	records     []revocation.Record // that were made
+	fingerprint string              // of the token
+	unproven    error               // why nobody vouches for it
+	hint        string              // what the operator might want to know
+	err         error               // what the list said
+	noted       bool                // it has its line
 }
 
 // step is one of the things that a request must pass. It returns the answer that
@@ -120,10 +129,13 @@ func (x *exchange) finish(a *answer) {
 	x.write(a)
 }
 
-// note tells metrics and log what becomes of the request.
+// note tells metrics and the audit log what becomes of the request.
 func (x *exchange) note(a *answer) {
 	x.server.opts.Observe(a.outcome)
-	x.server.journal.outcome(x, a)
+	if !x.noted {
+		x.noted = true
+		x.server.journal.record(x, a)
+	}
 }
 
 // recoverPanic answers a panic with 500. The value of the panic isn't logged
@@ -135,9 +147,9 @@ func (x *exchange) recoverPanic() {
 		panic(v)
 	default:
 		x.server.journal.panicked(v)
-		x.server.opts.Observe(InternalError)
+		a := refusal(InternalError, http.StatusInternalServerError, codeServerError, "internal error")
+		x.note(a)
 		if !x.wrote {
-			a := refusal(InternalError, http.StatusInternalServerError, codeServerError, "internal error")
 			a.closing = true
 			x.write(a)
 		}
