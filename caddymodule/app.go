@@ -17,7 +17,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(App{})
+	caddy.RegisterModule(new(App))
 }
 
 // appID is the app's module ID and the namespace of what belongs to it.
@@ -30,6 +30,19 @@ const appID = "token_revocation"
 //
 // Revocations outlive reloads. A reload that names another store carries all
 // live revocations over to it.
+//
+// It emits these events, in order, some time after what they tell of:
+//
+// Event | Data
+// ------|------
+// `token_revoked` | `revocation_id`, `source`, `actor`, `reason`, `fingerprint`, `shapes`, `selectors`, `cutoff` and `expires`, once the revocation is durable
+// `token_reinstated` | `revocation_id` (the reinstatement's), `reinstates` (the ids that it takes back), `source`, `actor` and `reason`
+// `revocation_list_stale` | `since` and `cause`: the list may lack something
+// `revocation_list_fresh` | `since`: it doesn't any more
+//
+// `shapes` and `selectors` have an element for each record of the revocation. Times are
+// written as in RFC 3339; what there isn't is empty. Revocations that are imported are no
+// events. The name of the audit log's logger is `token_revocation.audit`.
 type App struct {
 	// Where revocations are durable. Default: the module `bolt` with its
 	// defaults.
@@ -62,6 +75,10 @@ type App struct {
 	reader  *token.Reader
 	issuers []preparedIssuer
 	logger  *slog.Logger
+	audit   *slog.Logger
+	emitter *emitter
+
+	streams *revocation.Streams // set before ready
 
 	ready   chan struct{} // closed when running is set
 	running running
@@ -74,6 +91,7 @@ type running struct {
 	checker *revocation.Checker
 	issuers *issuer.Set
 	prover  revocation.Prover // the issuers, for requests
+	events  *eventQueue
 }
 
 // Store is implemented by the modules in the namespace token_revocation.stores.
@@ -93,14 +111,20 @@ var lists = caddy.NewUsagePool()
 // sharedList is a list in the pool.
 type sharedList struct {
 	*revocation.List
-	log *currentLog
+	log    *currentLog
+	events *eventQueue
 }
 
 // Destruct closes the list when no configuration uses it any more.
-func (l sharedList) Destruct() error { return l.Close() }
+func (l sharedList) Destruct() error {
+	err := l.Close()
+	l.events.close()
+	return err
+}
 
-// CaddyModule returns the Caddy module information.
-func (App) CaddyModule() caddy.ModuleInfo {
+// CaddyModule returns the Caddy module information. Events ask for it at any time, so it
+// has no copy of the app made.
+func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  appID,
 		New: func() caddy.Module { return new(App) },
@@ -110,7 +134,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the app. It opens nothing: that is left to Start, so that a
 // configuration can be validated beside a running server.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Slogger()
+	a.logger, a.audit = ctx.Slogger(), auditLogger(ctx)
 	a.ready = make(chan struct{})
 	if a.StoreRaw == nil {
 		a.StoreRaw = json.RawMessage(`{"module":"bolt"}`)
@@ -122,6 +146,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.store = mod.(Store)
 	a.key = a.store.StoreKey()
 	if err := a.prepareIssuers(); err != nil {
+		return err
+	}
+	if a.emitter, err = newEmitter(ctx, a.emit); err != nil {
 		return err
 	}
 	return registerMetrics(ctx.GetMetricsRegistry(), a)
@@ -147,18 +174,9 @@ const (
 // Start opens the list, or joins the one that an earlier configuration opened,
 // and lets the handlers begin.
 func (a *App) Start() error {
-	value, joined, err := lists.LoadOrNew(a.key, func() (caddy.Destructor, error) {
-		log := newCurrentLog(a.logger)
-		store, err := a.store.OpenStore(context.Background(), log.logger())
-		if err != nil {
-			return nil, err
-		}
-		list, err := revocation.Open(context.Background(), store, revocation.Options{Logger: log.logger()})
-		if err != nil {
-			return nil, err
-		}
-		return sharedList{list, log}, nil
-	})
+	a.streams = takeStreams(revocation.NewStreams())
+	a.release = append(a.release, releaseStreams)
+	value, joined, err := lists.LoadOrNew(a.key, func() (caddy.Destructor, error) { return a.openList() })
 	if err != nil {
 		return fmt.Errorf("opening the revocation store: %w", err)
 	}
@@ -166,6 +184,7 @@ func (a *App) Start() error {
 	shared.log.use(a.logger)
 	a.release = append(a.release, func() error {
 		shared.log.leave(a.logger)
+		shared.events.leave(a.emitter)
 		_, err := lists.Delete(a.key)
 		return err
 	})
@@ -183,10 +202,34 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("making the cache of token facts: %w", err)
 	}
-	a.running = running{list, checker, set, requestProver{set}}
+	a.running = running{list, checker, set, requestProver{set}, shared.events}
 	close(a.ready)
 	return nil
 }
+
+// openList opens the list that a configuration has and no other one before it.
+func (a *App) openList() (sharedList, error) {
+	log := newCurrentLog(a.logger)
+	store, err := a.store.OpenStore(context.Background(), log.logger())
+	if err != nil {
+		return sharedList{}, err
+	}
+	events := newEventQueue(log.logger())
+	list, err := revocation.Open(context.Background(), store, revocation.Options{
+		Logger:      log.logger(),
+		Streams:     a.streams,
+		OnAppend:    observeAppend,
+		OnFreshness: func(f revocation.Freshness) { events.put(freshnessEvent(f)) },
+	})
+	if err != nil {
+		events.close()
+		return sharedList{}, err
+	}
+	return sharedList{list, log, events}, nil
+}
+
+// emit has the list's events emitted by this configuration, all of which has started.
+func (a *App) emit() { a.running.events.use(a.emitter) }
 
 // takeOver carries the revocations of the configuration that is being replaced
 // over to a list with another store.

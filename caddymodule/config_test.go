@@ -141,13 +141,15 @@ func TestWrongCaddyfilesNameTheLineAndWhatIsAccepted(t *testing.T) {
 		"flag with an argument":   {":80 {\nrevocation_endpoint /a {\nrequire_tls on\n}\n}", "Caddyfile:3: 'require_tls' takes no arguments"},
 		"limits: unknown":         {":80 {\nrevocation_endpoint /a {\nlimits {\nfailures 1\n}\n}\n}", "Caddyfile:4: unrecognized subdirective 'failures', accepted are: failures_per_minute"},
 
-		"reject: unknown":     {":80 {\nreject_revoked {\ntoken_form x\n}\n}", "Caddyfile:3: unrecognized subdirective 'token_form', accepted are: token_from"},
-		"reject: argument":    {":80 {\nreject_revoked /a /b\n}", "Caddyfile:2"},
-		"token_from: unknown": {":80 {\nreject_revoked {\ntoken_from body x\n}\n}", "Caddyfile:3: token_from"},
-		"token_from: no name": {":80 {\nreject_revoked {\ntoken_from header\n}\n}", "Caddyfile:3: token_from"},
-		"malformed: unknown":  {":80 {\nreject_revoked {\nmalformed ok\n}\n}", "Caddyfile:3: 'malformed ok' is not possible, it takes reject or pass"},
-		"realm: two":          {":80 {\nreject_revoked {\nrealm a b\n}\n}", "Caddyfile:3: 'realm' takes one argument"},
-		"strict: twice":       {":80 {\nreject_revoked {\nstrict\nstrict\n}\n}", "Caddyfile:4: 'strict' is already specified"},
+		"reject: unknown":      {":80 {\nreject_revoked {\ntoken_form x\n}\n}", "Caddyfile:3: unrecognized subdirective 'token_form', accepted are: token_from"},
+		"reject: argument":     {":80 {\nreject_revoked /a /b\n}", "Caddyfile:2"},
+		"token_from: unknown":  {":80 {\nreject_revoked {\ntoken_from body x\n}\n}", "Caddyfile:3: token_from"},
+		"token_from: no name":  {":80 {\nreject_revoked {\ntoken_from header\n}\n}", "Caddyfile:3: token_from"},
+		"malformed: unknown":   {":80 {\nreject_revoked {\nmalformed ok\n}\n}", "Caddyfile:3: 'malformed ok' is not possible, it takes reject or pass"},
+		"realm: two":           {":80 {\nreject_revoked {\nrealm a b\n}\n}", "Caddyfile:3: 'realm' takes one argument"},
+		"close_streams: word":  {":80 {\nreject_revoked {\nclose_streams on\n}\n}", "Caddyfile:3: 'close_streams on' is not possible, it takes streams, all or off"},
+		"close_on_expiry: arg": {":80 {\nreject_revoked {\nclose_on_expiry 1m\n}\n}", "Caddyfile:3: 'close_on_expiry' takes no arguments"},
+		"strict: twice":        {":80 {\nreject_revoked {\nstrict\nstrict\n}\n}", "Caddyfile:4: 'strict' is already specified"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := adapt(tc.text)
@@ -180,6 +182,7 @@ func TestWrongConfigurationsAreRefused(t *testing.T) {
 		"any origin":                       {endpoint("client app\nallow_origin *"), "would let every page use the endpoint"},
 		"placeholder unknown":              {endpoint("client {nothing.known}"), "nothing.known"},
 		"realm with a quote":               {":80 {\nreject_revoked {\nrealm `a\"b`\n}\n}", "realm contains a quote"},
+		"expiry without streams":           {":80 {\nreject_revoked {\nclose_streams off\nclose_on_expiry\n}\n}", "close_on_expiry can't stand beside close_streams off"},
 		"verify without an issuer":         {verify(""), "verify: there is no issuer who could vouch for tokens"},
 		"verify by an unknown issuer":      {with("", verify("issuer https://idp")), "verify: unknown issuer 'https://idp', accepted are: https://idp.example.com"},
 		"issuer: leeway beyond the list's": {issuer("leeway 1h"), "leeway is 1h0m0s, and that of token_revocation only 5m0s"},

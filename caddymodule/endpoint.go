@@ -1,19 +1,16 @@
 package caddymodule
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
-	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/endpoint"
 )
 
@@ -169,7 +166,7 @@ func (h *RevocationEndpoint) Provision(ctx caddy.Context) (err error) {
 // options returns what an endpoint and a relay have in common.
 func (h *RevocationEndpoint) options() (endpoint.Options, error) {
 	opts := endpoint.Options{
-		List: appList{h.app}, Facts: h.app.reader, Prover: h.app.prover(), Retention: h.app.retention(),
+		List: ledger{h.app}, Facts: h.app.reader, Prover: h.app.prover(), Retention: h.app.retention(),
 		Cascade: endpoint.Cascade(h.Cascade), RefuseRefreshTokens: h.RefreshTokens == "refuse",
 		SilentMismatch: h.OwnershipMismatch == "silent", SelfRevocation: h.SelfRevocation,
 		LegacyAssertions: h.LegacyAssertions,
@@ -184,7 +181,7 @@ func (h *RevocationEndpoint) options() (endpoint.Options, error) {
 			Confidential:                endpoint.Quota(h.Limits.Confidential),
 			Public:                      endpoint.Quota(h.Limits.Public),
 		},
-		ClientIP: clientIP, Logger: h.logger,
+		ClientIP: clientIP, Logger: h.logger, Audit: h.app.audit,
 		Observe: countEndpoint,
 	}
 	switch h.JSON {
@@ -247,54 +244,9 @@ func (h *RevocationEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request, n
 	return nil
 }
 
-// appList is the list of an app that may not have started yet.
-type appList struct{ app *App }
-
-// Revoke waits for the app and revokes.
-func (l appList) Revoke(ctx context.Context, records ...revocation.Record) error {
-	run, err := l.app.wait(ctx)
-	if err != nil {
-		return err
-	}
-	return run.list.Revoke(ctx, records...)
-}
-
-// Live returns how many live records the actor has.
-func (l appList) Live(actor string) int {
-	if !l.app.started() {
-		return 0
-	}
-	return l.app.running.list.Live(actor)
-}
-
-// LiveTotal returns how many live records there are.
-func (l appList) LiveTotal() int {
-	if !l.app.started() {
-		return 0
-	}
-	return l.app.running.list.LiveTotal()
-}
-
-// Now returns the time by which records expire.
-func (l appList) Now() time.Time {
-	if !l.app.started() {
-		return time.Now()
-	}
-	return l.app.running.list.Now()
-}
-
-// Reinstatements returns a number that changes with every reinstatement.
-func (l appList) Reinstatements() uint64 {
-	if !l.app.started() {
-		return 0
-	}
-	return l.app.running.list.Reinstatements()
-}
-
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*RevocationEndpoint)(nil)
 	_ caddy.CleanerUpper          = (*RevocationEndpoint)(nil)
 	_ caddyhttp.MiddlewareHandler = (*RevocationEndpoint)(nil)
-	_ endpoint.List               = appList{}
 )

@@ -1,61 +1,25 @@
 package caddymodule
 
 // This file has what lives longer than a configuration log to the configuration that
-// is in use.
+// is in use, and makes the audit log's logger.
 
 import (
 	"context"
 	"log/slog"
-	"sync"
-	"sync/atomic"
+	"math"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap/exp/zapslog"
 )
 
-// currentLog is where something shared by configurations logs to: where the one does
-// that began to use it last. Caddy closes the logs of one that has ended.
-type currentLog struct {
-	mu      sync.Mutex
-	users   []*slog.Logger // the last one is in use
-	handler atomic.Pointer[slog.Handler]
-}
+// currentLog is where something shared by configurations logs to.
+type currentLog struct{ current[*slog.Logger] }
 
 // newCurrentLog returns a log that is used by a logger's configuration.
 func newCurrentLog(first *slog.Logger) *currentLog {
 	l := new(currentLog)
-	h := first.Handler()
-	l.handler.Store(&h)
+	l.set(first)
 	return l
-}
-
-// use makes the log that of a configuration.
-func (l *currentLog) use(logger *slog.Logger) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.users = append(l.users, logger)
-	l.choose()
-}
-
-// leave ends what use began. A configuration that fails leaves the log to the one
-// before.
-func (l *currentLog) leave(logger *slog.Logger) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i, user := range l.users {
-		if user == logger {
-			l.users = append(l.users[:i], l.users[i+1:]...)
-			break
-		}
-	}
-	l.choose()
-}
-
-// choose takes the last user's handler. When there is none the last one stays: what
-// is shared is about to be closed, and may have something to say about it.
-func (l *currentLog) choose() {
-	if len(l.users) == 0 {
-		return
-	}
-	h := l.users[len(l.users)-1].Handler()
-	l.handler.Store(&h)
 }
 
 // logger returns the logger for what is shared.
@@ -69,11 +33,11 @@ type followingHandler struct {
 	with func(slog.Handler) slog.Handler // adds the attributes and groups
 }
 
-func (h followingHandler) current() slog.Handler { return h.with(*h.log.handler.Load()) }
+func (h followingHandler) current() slog.Handler { return h.with(h.log.get().Handler()) }
 
 // Enabled implements slog.Handler.
 func (h followingHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return (*h.log.handler.Load()).Enabled(ctx, level)
+	return h.log.get().Enabled(ctx, level)
 }
 
 // Handle implements slog.Handler.
@@ -89,4 +53,19 @@ func (h followingHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 // WithGroup implements slog.Handler.
 func (h followingHandler) WithGroup(name string) slog.Handler {
 	return followingHandler{h.log, func(next slog.Handler) slog.Handler { return h.with(next).WithGroup(name) }}
+}
+
+// auditLog is not a module, but has the name of one: Caddy's logs include and exclude
+// by such names.
+type auditLog struct{}
+
+// CaddyModule names the audit log.
+func (auditLog) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: appID + ".audit"} }
+
+// auditLogger returns the logger of the audit log. It is made as caddy.Context.Slogger
+// makes that of a module: without stack traces, which slog's errors would have.
+func auditLogger(ctx caddy.Context) *slog.Logger {
+	var log auditLog
+	return slog.New(zapslog.NewHandler(ctx.Logger(log).Core(),
+		zapslog.WithName(string(log.CaddyModule().ID)), zapslog.AddStacktraceAt(slog.Level(math.MaxInt))))
 }

@@ -3,7 +3,9 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -36,14 +38,56 @@ var (
 		Help: "Calls to issuers, by issuer, what was asked for, and outcome.",
 	}, []string{"issuer", "call", "outcome"})
 
+	checkDuration = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "check_duration_seconds",
+		Help:    "How long the tokens of a request took to be looked up, and verified; of one request in 1024.",
+		Buckets: []float64{1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 1e-3, .01, .1, 1, 10},
+	})
+
+	recordedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "recorded_total",
+		Help: "Records that were made durable, by where the revocation came from.",
+	}, []string{"source"})
+
+	reinstatementsTotal = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "reinstatements_total",
+		Help: "Reinstatements that were made durable.",
+	})
+
+	storeAppendDuration = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "store_append_duration_seconds",
+		Help:    "How long a write to the store took. One write may carry many revocations.",
+		Buckets: []float64{1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	})
+
+	storeErrorsTotal = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "store_errors_total",
+		Help: "Writes to the store that failed. They are tried again.",
+	})
+
+	eventsDropped = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "events_dropped_total",
+		Help: "Events that nobody heard of, since their handlers were too slow.",
+	})
+
 	// The counters of all values that a label has, which so are shown from the
 	// start.
 	checkCounters    = counters(checksTotal, allVerdicts...)
 	endpointCounters = counters(endpointRequestsTotal, endpoint.Outcomes()...)
+	recordedCounters = counters(recordedTotal, allSources...)
 
 	tokensChecked     atomic.Uint64 // look-ups in the caches of all configurations
 	cacheMissesBefore atomic.Uint64 // misses in the caches of configurations that ended
 )
+
+// The sources of records, as recorded_total has them. Records say themselves where they
+// came from, and those that were imported may say anything.
+const (
+	sourceImport = "import"
+	sourceOther  = "other"
+)
+
+var allSources = []string{"endpoint", "relay", sourceAdmin, sourceImport, sourceOther}
 
 func counters[L ~string](vec *prometheus.CounterVec, labels ...L) map[L]prometheus.Counter {
 	all := map[L]prometheus.Counter{}
@@ -57,9 +101,56 @@ func countCheck(verdict string) { checkCounters[verdict].Inc() }
 
 func countEndpoint(outcome endpoint.Outcome) { endpointCounters[outcome].Inc() }
 
+// countRecorded counts records that are durable.
+func countRecorded(source string, records int) {
+	counter, known := recordedCounters[source]
+	if !known {
+		counter = recordedCounters[sourceOther]
+	}
+	counter.Add(float64(records))
+}
+
+// observeAppend is a list's OnAppend.
+func observeAppend(_ int, took time.Duration, err error) {
+	storeAppendDuration.Observe(took.Seconds())
+	if err != nil {
+		storeErrorsTotal.Inc()
+	}
+}
+
+// sampledChecks is of how many checks one is timed: the clock, twice, would cost as much
+// as a check itself.
+const sampledChecks = 1024
+
+// beginCheck returns when a check began, if it is one of those that are timed.
+func beginCheck() (began time.Time) {
+	if rand.Uint32()%sampledChecks == 0 {
+		began = time.Now()
+	}
+	return began
+}
+
+// endCheck ends what beginCheck began.
+func endCheck(began time.Time) {
+	if !began.IsZero() {
+		checkDuration.Observe(time.Since(began).Seconds())
+	}
+}
+
 // observeIssuer returns what counts the calls to an issuer. There are as many labels
 // as issuers are configured, whatever tokens say.
 func observeIssuer(name string) func(issuer.Call, issuer.Outcome) {
+	// From the start, since the first one that fails is worth an alert.
+	for _, call := range []issuer.Call{issuer.CallMetadata, issuer.CallKeys} {
+		for _, outcome := range []issuer.Outcome{issuer.OutcomeOK, issuer.OutcomeInvalid, issuer.OutcomeFailed} {
+			issuerRequestsTotal.WithLabelValues(name, string(call), string(outcome))
+		}
+	}
+	for _, outcome := range []issuer.Outcome{
+		issuer.OutcomeActive, issuer.OutcomeInactive, issuer.OutcomeUnauthorized, issuer.OutcomeInvalid, issuer.OutcomeFailed, issuer.OutcomeLimited,
+	} {
+		issuerRequestsTotal.WithLabelValues(name, string(issuer.CallIntrospection), string(outcome))
+	}
 	return func(call issuer.Call, outcome issuer.Outcome) {
 		issuerRequestsTotal.WithLabelValues(name, string(call), string(outcome)).Inc()
 	}
@@ -68,7 +159,10 @@ func observeIssuer(name string) func(issuer.Call, issuer.Outcome) {
 // registerMetrics registers the metrics with the registry of the app's
 // configuration.
 func registerMetrics(registry *prometheus.Registry, a *App) error {
-	for _, c := range []prometheus.Collector{checksTotal, endpointRequestsTotal, issuerRequestsTotal, appCollector{a}} {
+	for _, c := range []prometheus.Collector{
+		checksTotal, checkDuration, endpointRequestsTotal, issuerRequestsTotal, recordedTotal, reinstatementsTotal,
+		storeAppendDuration, storeErrorsTotal, streamsOpen, streamsCutTotal, eventsDropped, appCollector{a},
+	} {
 		err := registry.Register(c)
 		if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return fmt.Errorf("registering metrics: %w", err)
@@ -88,6 +182,8 @@ var (
 	recordsDesc     = describe("records", "Keys in the index, by the kind and the shape of their records.", "kind", "shape")
 	indexBytesDesc  = describe("index_bytes", "Memory that the index takes.")
 	pendingDesc     = describe("pending_records", "Records that are enforced but not durable, since the store failed.")
+	freshDesc       = describe("list_fresh", "Whether the list has all that the store has.")
+	stalenessDesc   = describe("list_staleness_seconds", "How long the list may have lacked something by now. 0 while it is fresh.")
 	cacheHitsDesc   = describe("cache_hits_total", "Checked tokens whose facts were cached.")
 	cacheMissesDesc = describe("cache_misses_total", "Checked tokens whose facts were not cached.")
 	issuerReadyDesc = describe("issuer_ready", "Whether the last call to the issuer for its keys, and the last question, succeeded.", "issuer")
@@ -97,7 +193,7 @@ var (
 // Describe implements prometheus.Collector.
 func (appCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		recordsDesc, indexBytesDesc, pendingDesc, cacheHitsDesc, cacheMissesDesc, issuerReadyDesc, issuerKeysDesc,
+		recordsDesc, indexBytesDesc, pendingDesc, freshDesc, stalenessDesc, cacheHitsDesc, cacheMissesDesc, issuerReadyDesc, issuerKeysDesc,
 	} {
 		ch <- d
 	}
@@ -117,6 +213,12 @@ func (c appCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(indexBytesDesc, float64(stats.Bytes))
 	gauge(pendingDesc, float64(stats.Pending))
+	fresh, staleness := 1.0, 0.0
+	if f := c.app.running.list.Freshness(); !f.Fresh {
+		fresh, staleness = 0, max(0, time.Since(f.Since).Seconds())
+	}
+	gauge(freshDesc, fresh)
+	gauge(stalenessDesc, staleness)
 
 	for _, status := range c.app.running.issuers.Statuses() {
 		ready := 0.0

@@ -43,6 +43,9 @@ func init() {
 // `{http.token_revocation.reason}` | Why the request is rejected, in words
 // `{http.token_revocation.fingerprint}` | The token's fingerprint
 //
+// WebSockets and event streams that are open when their token is revoked are ended,
+// see `close_streams`.
+//
 // Status 401 comes with a challenge in `WWW-Authenticate` (RFC 6750 §3, or RFC
 // 9449 §7.1 where the token was presented by DPoP).
 type RejectRevoked struct {
@@ -73,6 +76,14 @@ type RejectRevoked struct {
 	// `reject` or `pass`. Revoked ones, and those in a JSON serialization, are
 	// rejected in any case. With `verify` they can't pass. Default: `reject`.
 	Malformed string `json:"malformed,omitempty"`
+
+	// Which exchanges end, when a token is revoked under which they are open:
+	// `streams` (WebSockets, and what requests with `text/event-stream` in `Accept`
+	// are answered), `all`, or `off`. Default: `streams`.
+	CloseStreams string `json:"close_streams,omitempty"`
+
+	// End them also when a token expires. Default: false.
+	CloseOnExpiry bool `json:"close_on_expiry,omitempty"`
 
 	// Only log, count and set placeholders; let everything pass. Default: false.
 	DryRun bool `json:"dry_run,omitempty"`
@@ -136,6 +147,14 @@ func (h *RejectRevoked) Validate() error {
 	if h.Malformed != "" && h.Malformed != "reject" && h.Malformed != "pass" {
 		return fmt.Errorf("malformed is %q, possible are reject and pass", h.Malformed)
 	}
+	switch h.CloseStreams {
+	case "", closeStreams, closeAll, closeOff:
+	default:
+		return fmt.Errorf("close_streams is %q, possible are streams, all and off", h.CloseStreams)
+	}
+	if h.CloseOnExpiry && h.CloseStreams == closeOff {
+		return errors.New("close_on_expiry can't stand beside close_streams off: no stream would be closed")
+	}
 	if h.FormLimit < 0 || h.FormLimit > maxFormLimit {
 		return fmt.Errorf("form_limit is %d bytes, possible is up to %d", h.FormLimit, maxFormLimit)
 	}
@@ -154,9 +173,16 @@ func (h *RejectRevoked) Validate() error {
 func (h *RejectRevoked) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	var space [8]token.Candidate
 	candidates, err := h.finder.Find(w, r, space[:0])
-	rejected := h.check(r, candidates, err)
 	if !h.DryRun {
 		dropForeignUpgrades(r)
+	}
+	kind := h.streamKind(r)
+	began := beginCheck()
+	facts, rejected := h.check(r, candidates, err, kind != "")
+	endCheck(began)
+	var stream *exchange
+	if rejected.verdict == "" && len(facts) > 0 {
+		stream, rejected = h.open(w, r, kind, candidates, facts)
 	}
 	if rejected.verdict == "" {
 		verdict := verdictActive
@@ -164,9 +190,14 @@ func (h *RejectRevoked) ServeHTTP(w http.ResponseWriter, r *http.Request, next c
 			verdict = verdictAbsent
 		}
 		countCheck(verdict)
+		traceCheck(r.Context(), verdict, &rejected)
+		if stream != nil {
+			return stream.serve(r, next)
+		}
 		return next.ServeHTTP(w, r)
 	}
 	countCheck(rejected.verdict)
+	traceCheck(r.Context(), rejected.verdict, &rejected)
 	rejected.setPlaceholders(r)
 	h.log(r, rejected)
 	if h.DryRun {
@@ -191,13 +222,19 @@ func dropForeignUpgrades(r *http.Request) {
 // check finds the reason why the request must not pass, in this order: a
 // revoked token, a request that can't be searched, a malformed token, one that isn't
 // genuine or not for here and now, one of which that can't be told, too many tokens,
-// none. The zero rejection lets it pass.
-func (h *RejectRevoked) check(r *http.Request, candidates []token.Candidate, findErr error) rejection {
+// none. The zero rejection lets it pass. The facts of the candidates are returned where
+// they are to be kept.
+func (h *RejectRevoked) check(r *http.Request, candidates []token.Candidate, findErr error, keep bool) ([]*revocation.Facts, rejection) {
 	// A request that is refused in any case isn't worth asking an issuer about it.
-	verdicts, rejected := h.verdicts(r, candidates, h.Verify != nil && findErr == nil)
-	if rejected.verdict != "" {
-		return rejected
+	verdicts, rejected := h.verdicts(r, candidates, h.Verify != nil && findErr == nil, keep)
+	if rejected.verdict == "" {
+		rejected = h.judge(r, &verdicts, findErr)
 	}
+	return verdicts.facts, rejected
+}
+
+// judge finds the reason why a request without a revoked token must not pass.
+func (h *RejectRevoked) judge(r *http.Request, verdicts *verdicts, findErr error) rejection {
 	if findErr != nil {
 		return unsearchable(findErr)
 	}
@@ -231,11 +268,13 @@ type verdicts struct {
 	malformed   rejection
 	unverified  rejection
 	unavailable rejection
+
+	facts []*revocation.Facts // of each candidate
 }
 
 // verdicts looks up all candidates, and verifies them if it should. It returns a
 // rejection when one is revoked or when that can't be known.
-func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate, verify bool) (v verdicts, _ rejection) {
+func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate, verify, keep bool) (v verdicts, _ rejection) {
 	if len(candidates) == 0 {
 		return v, rejection{}
 	}
@@ -270,10 +309,10 @@ func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate, 
 			verdict = look(run.checker, c)
 		}
 		if verdict.State == revocation.Revoked {
-			return v, rejection{
-				status: http.StatusUnauthorized, verdict: verdictRevoked, code: "invalid_token",
-				reason: "The access token has been revoked", selector: verdict.Shape,
-			}.about(c, verdict.Facts)
+			return v, revoked(c, verdict)
+		}
+		if keep {
+			v.facts = append(v.facts, verdict.Facts)
 		}
 		if c.Probe && !prove {
 			continue
@@ -309,6 +348,14 @@ func look(checker *revocation.Checker, c *token.Candidate) revocation.Verdict {
 	}
 	tokensChecked.Add(1)
 	return checker.Check(c.Token)
+}
+
+// revoked is the rejection of a request with a revoked token.
+func revoked(c *token.Candidate, v revocation.Verdict) rejection {
+	return rejection{
+		status: http.StatusUnauthorized, verdict: verdictRevoked, code: "invalid_token",
+		reason: "The access token has been revoked", selector: v.Shape,
+	}.about(c, v.Facts)
 }
 
 // mayPass reports whether a malformed token is let through. JSON serializations

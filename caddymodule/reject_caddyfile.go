@@ -31,6 +31,8 @@ func parseRejectRevoked(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, er
 //			audience <values...>
 //			issuer   <names...>
 //		}
+//		close_streams     streams|all|off
+//		close_on_expiry
 //		dry_run
 //	}
 //
@@ -68,10 +70,14 @@ func (h *RejectRevoked) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "verify":
 			h.Verify = new(Verify)
 			err = h.Verify.unmarshal(d)
+		case "close_streams":
+			err = oneArg(d, "streams, all or off", oneOf(&h.CloseStreams, closeStreams, closeAll, closeOff))
+		case "close_on_expiry":
+			h.CloseOnExpiry, err = true, noArgs(d)
 		case "dry_run":
 			h.DryRun, err = true, noArgs(d)
 		default:
-			return unrecognized(d, "token_from, realm, resource_metadata, require_token, strict, malformed, form_limit, verify, dry_run")
+			return unrecognized(d, "token_from, realm, resource_metadata, require_token, strict, malformed, form_limit, verify, close_streams, close_on_expiry, dry_run")
 		}
 		if err != nil {
 			return err

@@ -18,6 +18,10 @@ func TestNoTokenAndNoSecretIsWrittenAnywhere(t *testing.T) {
 	p := newProcess(t, t.TempDir())
 	p.start(t, `
 {
+	log audit {
+		include token_revocation.audit
+		output file DIR/audit.log
+	}
 	log visible {
 		level DEBUG
 		output file DIR/all.log
@@ -89,6 +93,10 @@ func TestNoSecretOfAnIssuerAndNoAssertionIsWrittenAnywhere(t *testing.T) {
 	caddyfile := func() string {
 		return `
 {
+	log audit {
+		include token_revocation.audit
+		output file DIR/audit.log
+	}
 	log visible {
 		level DEBUG
 		output file DIR/all.log
@@ -183,8 +191,8 @@ func (p *process) searchEverywhere(t *testing.T, shown string, secrets ...string
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(written[filepath.Join(p.dir, "all.log")]) < 10_000 || len(written[filepath.Join(p.dir, "caddy", "token_revocation", "records.db")]) == 0 {
-		t.Error("the log or the store isn't where this test looks")
+	if len(written[filepath.Join(p.dir, "all.log")]) < 10_000 || len(written[filepath.Join(p.dir, "audit.log")]) < 5_000 || len(written[filepath.Join(p.dir, "caddy", "token_revocation", "records.db")]) == 0 {
+		t.Error("a log or the store isn't where this test looks")
 	}
 	for where, content := range written {
 		for _, secret := range secrets {

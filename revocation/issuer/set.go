@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/token"
@@ -119,6 +120,15 @@ func (s *Set) ProofByAnswer(p revocation.Presented) *revocation.Proof {
 		return nil
 	}
 	return i.proofByAnswer(p)
+}
+
+// Known returns the issuer that has a name or an alias: its name, and how long its tokens
+// live at most, zero where that isn't configured. The name is empty where there is none.
+func (s *Set) Known(name string) (issuer string, maxTokenLifetime time.Duration) {
+	if i := s.byName[name]; i != nil {
+		return i.name, i.maxTokenLifetime
+	}
+	return "", 0
 }
 
 // Statuses returns the state of each issuer, in the order of the configuration.
