@@ -72,13 +72,13 @@ func (im *Import) Add(r Record) (Imported, error) {
 	if again || im.known.covers(&r) || !im.list.live(&r) {
 		return ImportMerged, nil
 	}
+	if r.Kind != Reinstatement && !im.admits(r.Selector.Shape()) {
+		return 0, ErrTooManyShapes
+	}
 	im.known.add(&r)
 	if r.Kind == Reinstatement {
 		im.undone = append(im.undone, r)
 		return ImportAccepted, nil
-	}
-	if !im.admits(r.Selector.Shape()) {
-		return 0, ErrTooManyShapes
 	}
 	if im.batch = append(im.batch, r); len(im.batch) == maxBatch {
 		return ImportAccepted, im.flush()

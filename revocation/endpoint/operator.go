@@ -215,7 +215,7 @@ func Unwrap(pasted string) (token string, removed []string) {
 func withoutHeader(s string) string {
 	const name = "Authorization:"
 	if len(s) >= len(name) && strings.EqualFold(s[:len(name)], name) {
-		return s[len(name):]
+		return strings.TrimSpace(s[len(name):])
 	}
 	return s
 }
@@ -228,7 +228,7 @@ func withoutScheme(s string) string {
 		scheme, rest = s[:space], s[space:]
 	}
 	if strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP") {
-		return rest
+		return strings.TrimSpace(rest)
 	}
 	return s
 }
