@@ -8,9 +8,14 @@
 //   - verify.go: its option verify, which lets only genuine tokens pass
 //   - endpoint.go: the handler revocation_endpoint, RFC 7009
 //   - clients.go, relay.go: who may revoke at it, or who else answers
+//   - streams.go, streams_exchange.go, websocket.go: what is open ends with its token
+//   - ledger.go: the one way by which the list changes
+//   - admin.go and the files beside it: the admin API
+//   - command.go and the files beside it: `caddy tokens`, the admin API's client
 //   - stores.go: the embedded store
-//   - hashes.go, command.go: hashes for generated client secrets
+//   - hashes.go: hashes for generated client secrets
 //   - caddyfile.go and the files beside the handlers: their Caddyfile syntax
 //   - resolver.go: placeholders and files in the configuration
-//   - metrics.go: what Prometheus sees
+//   - current.go: what outlives configurations follows the one in use
+//   - metrics.go, tracing.go, events.go, logging.go: what others see of all this
 package caddymodule
