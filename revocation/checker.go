@@ -38,6 +38,10 @@ type Verdict struct {
 	Kind  Kind
 	Shape Shape
 
+	// Stale says that nobody can know whether the token is revoked, unless it is
+	// Revoked: the list's view of its store is too old, see List.Stale.
+	Stale bool
+
 	// Facts are the token's. They are shared and must not be changed.
 	Facts *Facts
 }
@@ -119,12 +123,13 @@ func (c *Checker) CheckOnce(token string) Verdict {
 
 func (c *Checker) decide(facts *Facts) Verdict {
 	if g := c.list.revokes(facts); g != nil {
-		return Verdict{Revoked, g.kind, g.shape, facts}
+		return Verdict{State: Revoked, Kind: g.kind, Shape: g.shape, Facts: facts}
 	}
+	v := Verdict{State: Active, Facts: facts, Stale: c.list.Stale()}
 	if facts.Malformed != nil {
-		return Verdict{State: Malformed, Facts: facts}
+		v.State = Malformed
 	}
-	return Verdict{State: Active, Facts: facts}
+	return v
 }
 
 // revokes returns the group of a record that rejects the token by what is known of it.

@@ -3,6 +3,7 @@ package revocation
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,13 +18,28 @@ type Freshness struct {
 // errClockBack is why a list isn't fresh until it has read its store again.
 var errClockBack = errors.New("the clock stepped back: revocations may have been taken for expired, until the store is read again")
 
+// errLapsed is why a list isn't fresh whose store doesn't answer.
+var errLapsed = errors.New("the revocation store has not answered for too long")
+
 // recallEvery is how many ticks there are between attempts to read the store again.
 const recallEvery = 5
 
+// doubt is one reason for which a list may lack something. Each is lost and regained by
+// itself.
+type doubt int
+
+const (
+	recalled doubt = iota // the store must be read again, see recall
+	lapsed                // the lease is over
+	doubts
+)
+
 // freshness keeps a list's Freshness. Its zero value is fresh.
 type freshness struct {
+	missing atomic.Bool // in doubt about recalled: read by every check
+
 	mu      sync.Mutex
-	stale   bool
+	in      [doubts]bool
 	since   time.Time
 	cause   error
 	changed func(Freshness) // may be nil
@@ -36,30 +52,52 @@ func (l *List) Freshness() Freshness {
 	return l.freshness.now()
 }
 
-func (f *freshness) now() Freshness { return Freshness{!f.stale, f.since, f.cause} }
+func (f *freshness) fresh() bool { return f.in == [doubts]bool{} }
 
-// lose says that the list may lack something, and why.
-func (f *freshness) lose(now time.Time, cause error) {
+func (f *freshness) now() Freshness {
+	if f.fresh() {
+		return Freshness{Fresh: true, Since: f.since}
+	}
+	return Freshness{Since: f.since, Cause: f.cause}
+}
+
+// lose says that the list may lack something, and why; nil is what explain was told.
+func (f *freshness) lose(d doubt, now time.Time, cause error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if cause != nil {
+		f.cause = cause
+	} else if f.cause == nil {
+		f.cause = errLapsed
+	}
+	f.set(d, true, now)
+}
+
+// explain says why the list isn't fresh, if it isn't, or may not be soon.
+func (f *freshness) explain(cause error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cause = cause
-	if !f.stale {
-		f.change(true, now)
-	}
 }
 
-// regain says that the list knows everything.
-func (f *freshness) regain(now time.Time) {
+// regain says that there is no such doubt.
+func (f *freshness) regain(d doubt, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cause = nil
-	if f.stale {
-		f.change(false, now)
+	f.set(d, false, now)
+	if f.fresh() {
+		f.cause = nil
 	}
 }
 
-func (f *freshness) change(stale bool, now time.Time) {
-	f.stale, f.since = stale, now
+func (f *freshness) set(d doubt, in bool, now time.Time) {
+	before := f.fresh()
+	f.in[d] = in
+	f.missing.Store(f.in[recalled])
+	if f.fresh() == before {
+		return
+	}
+	f.since = now
 	if f.changed != nil {
 		f.changed(f.now())
 	}

@@ -42,7 +42,7 @@ func TestAListThatMayLackRecordsIsNotFresh(t *testing.T) {
 		missed.Expires = time.Now().Add(24 * time.Hour)
 		store.set(func(s *memoryStore) { s.records = append(s.records, missed) })
 		store.unreadable.Store(true)
-		l.freshness.lose(time.Now(), errClockBack)
+		l.freshness.lose(recalled, time.Now(), errClockBack)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if f := l.Freshness(); f.Fresh || !errors.Is(f.Cause, errBroken) || time.Since(f.Since) != time.Minute {

@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,18 @@ type Options struct {
 	// It must neither block nor ask the list. Default: none.
 	OnFreshness func(Freshness)
 
+	// Replica is where a list whose store is a Feed keeps what it knows, so that it
+	// enforces that at once at its next start. The list owns it. Default: it is kept in
+	// memory.
+	Replica Store
+
+	// MaxStaleness is how old the view of a list whose store is a Feed may be. Default:
+	// DefaultMaxStaleness.
+	MaxStaleness time.Duration
+
+	// NodeName and Version are what other nodes see of this one.
+	NodeName, Version string
+
 	// Streams are the open exchanges that end when a record hits one of their tokens.
 	// Default: none.
 	Streams *Streams
@@ -88,6 +101,8 @@ type List struct {
 	complained time.Time // when the log was last told that the store fails
 
 	freshness freshness
+	lease     *lease
+	follower  *follower // nil unless the store is a Feed
 
 	reinstating   sync.Mutex    // held by one reinstatement at a time
 	reinstatement atomic.Uint64 // how many there were
@@ -125,14 +140,28 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 		l.onAppend = func(int, time.Duration, error) {}
 	}
 	l.queue = newQueue(opts.MaxPending)
+	l.lease = newLease(cmp.Or(opts.MaxStaleness, DefaultMaxStaleness), time.Now())
+	l.lease.until.Store(endless)
+	if feed, ok := store.(Feed); ok {
+		if opts.Replica == nil {
+			opts.Replica = new(volatile)
+		}
+		l.follower = newFollower(feed, opts)
+		l.lease.until.Store(0)
+		l.freshness.lose(lapsed, time.Now(), errNoAnswer)
+	}
 	if err := l.load(ctx); err != nil {
-		return nil, errors.Join(err, store.Close())
+		return nil, errors.Join(err, l.closeStores())
 	}
 	l.watch(opts.Streams)
 	background, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	l.running.Go(func() { l.write(background) })
 	l.running.Go(func() { l.keepHouse(background) })
+	if l.follower != nil {
+		l.running.Go(func() { l.follow(background) })
+		l.running.Go(func() { l.beat(background) })
+	}
 	return l, nil
 }
 
@@ -143,7 +172,7 @@ func (l *List) load(ctx context.Context) error {
 	for {
 		known := len(l.cancelled)
 		l.index, l.tally = newIndex(), newTally()
-		_, err := l.store.Load(ctx, func(records []Record) error {
+		_, err := l.local().Load(ctx, func(records []Record) error {
 			for i := range records {
 				l.apply(&records[i])
 			}
@@ -158,30 +187,54 @@ func (l *List) load(ctx context.Context) error {
 	}
 }
 
-// apply puts a record into the index, unless it is cancelled or has expired. A
+// local is the store that the node has at hand: it knows what the list knows.
+func (l *List) local() Store {
+	if l.follower != nil {
+		return l.follower.replica
+	}
+	return l.store
+}
+
+func (l *List) closeStores() error {
+	err := l.store.Close()
+	if l.follower != nil {
+		err = errors.Join(err, l.follower.replica.Close())
+	}
+	return err
+}
+
+// apply makes a record effective: it goes into the index, and open exchanges that it
+// hits are ended. The caller holds the lock, or is the only one that knows the list.
+func (l *List) apply(r *Record) {
+	if e, ok := l.put(r); ok {
+		l.streams.hit(e)
+	}
+}
+
+// put puts a record into the index, unless it is cancelled or has expired. A
 // reinstatement is only noted here: Reinstate undoes what it cancels. The
 // caller holds the lock, or is the only one that knows the list.
-func (l *List) apply(r *Record) {
+func (l *List) put(r *Record) (e entry, ok bool) {
 	now, expires := l.clock.seconds(), uint32(r.Expires.Unix())
 	if !makeValue(expires, 0).live(now) {
-		return
+		return e, false
 	}
 	if r.Kind == Reinstatement {
 		for _, id := range r.Reinstates {
 			l.cancelled[id] = max(l.cancelled[id], expires)
 		}
-		return
+		return e, false
 	}
 	if _, cancelled := l.cancelled[r.ID]; cancelled {
-		return
+		return e, false
 	}
-	e := l.index.entry(r)
+	e = l.index.entry(r)
 	e.merge(now)
-	l.streams.hit(e)
 	if v, watched := l.watched[e.place()]; watched {
 		l.watched[e.place()] = v.merge(e.value)
 	}
 	l.tally.add(r.Actor, expires)
+	return e, true
 }
 
 // Revoke makes the records of one revocation effective, blocks and cutoffs with
@@ -334,5 +387,5 @@ func (l *List) Close() error {
 	if n := l.Stats().Pending; n > 0 {
 		l.logger.Error("revocations were never durable and are lost with this process unless another list took them over", "records", n)
 	}
-	return l.store.Close()
+	return l.closeStores()
 }

@@ -78,6 +78,11 @@ func (l *List) reinstate(ctx context.Context, r *Record) error {
 // cancel makes reinstatements effective: it recomputes the keys that the cancelled
 // records are under.
 func (l *List) cancel(ctx context.Context, reinstatements []Record, places map[place]value) error {
+	if l.follower != nil {
+		if err := l.follower.complete(); err != nil {
+			return fmt.Errorf("the reinstatement takes effect at the next start: %w", err)
+		}
+	}
 	l.mu.Lock()
 	for i := range reinstatements {
 		l.apply(&reinstatements[i])
@@ -141,7 +146,7 @@ func (l *List) forEach(ctx context.Context, waiting []*waiting, f func(*Record))
 			f(&w.records[i])
 		}
 	}
-	_, err := l.store.Load(ctx, func(records []Record) error {
+	_, err := l.local().Load(ctx, func(records []Record) error {
 		for i := range records {
 			f(&records[i])
 		}

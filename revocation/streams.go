@@ -114,7 +114,7 @@ func (s *Streams) hit(e entry) {
 	s.makeRoom(e.group)
 	for h := s.keys[e.key]; h != nil; h = h.next {
 		if h.facts.hitBy(e.group.kind, e.value) {
-			h.stream.end(Verdict{Revoked, e.group.kind, e.group.shape, h.token})
+			h.stream.end(Verdict{State: Revoked, Kind: e.group.kind, Shape: e.group.shape, Facts: h.token})
 		}
 	}
 }
@@ -130,7 +130,7 @@ func (s *Streams) recheck(l *List) {
 	for st := s.first; st != nil; st = st.next {
 		for _, f := range st.tokens {
 			if g := l.revokes(f); g != nil {
-				st.end(Verdict{Revoked, g.kind, g.shape, f})
+				st.end(Verdict{State: Revoked, Kind: g.kind, Shape: g.shape, Facts: f})
 			}
 		}
 	}

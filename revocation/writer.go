@@ -44,6 +44,7 @@ type queue struct {
 type waiting struct {
 	records []Record
 	callers []chan error // each is told of the next attempt
+	kept    bool         // the replica has them; only the writing goroutine uses it
 }
 
 func newQueue(most int) *queue {
@@ -170,7 +171,7 @@ func (l *List) writeBatch(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	began := time.Now()
-	err := l.store.Append(ctx, records)
+	err := l.storeBatch(ctx, batch, records)
 	now := time.Now()
 	l.onAppend(len(records), now.Sub(began), err)
 	l.mu.Lock()
@@ -186,6 +187,30 @@ func (l *List) writeBatch(ctx context.Context) bool {
 		w.tell(err)
 	}
 	return err == nil
+}
+
+// storeBatch makes records durable. Those that a feed will bring back are in the replica
+// first: it has them at the next start even if the store fails, and at no time it lacks
+// one that was acknowledged.
+func (l *List) storeBatch(ctx context.Context, batch []*waiting, records []Record) error {
+	f := l.follower
+	if f == nil {
+		return l.store.Append(ctx, records)
+	}
+	var fresh []Record
+	for _, w := range batch {
+		if !w.kept {
+			w.kept = true
+			fresh = append(fresh, w.records...)
+		}
+	}
+	f.keep(ctx, l, fresh)
+	f.expect(records)
+	err := l.store.Append(ctx, records)
+	if err != nil {
+		f.unexpect(records)
+	}
+	return err
 }
 
 // note takes in how an attempt to write ended.
@@ -221,9 +246,10 @@ func (l *List) keepHouse(ctx context.Context) {
 			back := l.clock.tick(now)
 			if back {
 				l.logger.Warn("the clock stepped back; reading the revocation store again, since revocations may have been taken for expired")
-				l.freshness.lose(now, errClockBack)
+				l.freshness.lose(recalled, now, errClockBack)
 			}
-			if back || n%recallEvery == 0 && !l.Freshness().Fresh {
+			l.watchLease(now)
+			if back || n%recallEvery == 0 && l.freshness.missing.Load() {
 				l.recall(ctx)
 			}
 		}
@@ -261,12 +287,12 @@ func (l *List) recall(ctx context.Context) {
 		if err != nil {
 			if ctx.Err() == nil {
 				l.logger.Error("the revocation store could not be read after the clock stepped back; trying again", "error", err)
-				l.freshness.lose(time.Now(), err)
+				l.freshness.lose(recalled, time.Now(), err)
 			}
 			return
 		}
 	}
-	l.freshness.regain(time.Now())
+	l.freshness.regain(recalled, time.Now())
 }
 
 // prune forgets what has expired outside of the index.
@@ -280,11 +306,15 @@ func (l *List) prune(ctx context.Context) {
 		}
 	}
 	l.mu.Unlock()
-	p, ok := l.store.(Pruner)
-	if !ok {
-		return
+	stores := []Store{l.store}
+	if l.follower != nil {
+		stores = append(stores, l.follower.replica)
 	}
-	if _, err := p.Prune(ctx, time.Unix(int64(now), 0)); err != nil {
-		l.logger.Warn("expired revocations could not be removed from the store; trying again in a minute", "error", err)
+	for _, store := range stores {
+		if p, ok := store.(Pruner); ok {
+			if _, err := p.Prune(ctx, time.Unix(int64(now), 0)); err != nil {
+				l.logger.Warn("expired revocations could not be removed from the store; trying again in a minute", "error", err)
+			}
+		}
 	}
 }

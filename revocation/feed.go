@@ -1,0 +1,62 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Feed is a Store that other nodes write to as well, each with a list of its own. What
+// they append comes to all of them.
+//
+// Its records are in one sequence. A Position is a place in it.
+type Feed interface {
+	Store
+
+	// Follow calls apply with the records after a position, in the order of the
+	// sequence and without a gap, as they are appended, with the position of the last
+	// one. It returns when ctx ends, when apply returns an error, which it returns, or
+	// when the store fails. The batch is apply's only until it returns.
+	//
+	// An error that wraps ErrFeedBroken says that the position isn't one of the
+	// sequence any more: the store has lost records, was replaced, or was restored. Then
+	// everything must be loaded anew.
+	Follow(ctx context.Context, from Position, apply func([]Record, Position) error) error
+
+	// Beat tells the store that a node lives and how far it has come, and returns how
+	// far the sequence goes: every record that was acknowledged before Beat was called
+	// is at or before Head.Position. The error wraps ErrFeedBroken as that of Follow
+	// does, for Beat.Applied.
+	Beat(ctx context.Context, b Beat) (Head, error)
+
+	// Covers reports whether a position is at or behind another one, both of one
+	// sequence.
+	Covers(applied, head Position) bool
+}
+
+// Beat is what a node says about itself.
+type Beat struct {
+	Node    string        // its id, a new one for each start
+	Name    string        // for people: a host name
+	Version string        // of this module
+	Applied Position      // what it has applied; empty before it has loaded anything
+	Fresh   bool          // it answers, and isn't stale
+	Keep    time.Duration // for how long the store remembers the beat
+}
+
+// Head is where a feed's sequence ends.
+type Head struct {
+	Position Position
+	Time     time.Time    // by the store's clock
+	Nodes    []NodeStatus // all whose beats the store remembers
+}
+
+// NodeStatus is what a node last said about itself.
+type NodeStatus struct {
+	Beat
+	At time.Time // by the store's clock
+}
+
+// ErrFeedBroken is wrapped by errors of a Feed that has lost what came after a position,
+// or the position itself.
+var ErrFeedBroken = errors.New("the store's sequence of records is not the one that was followed")
