@@ -43,6 +43,7 @@ func are(n int, what string) string {
 func (c *adminCall) status() error {
 	answer := statusResponse{
 		Version: moduleVersion(), List: c.listStatus(), Store: c.storeStatus(), Cache: c.cacheStatus(), Streams: openStreams(),
+		Cluster: c.clusterStatus(),
 		Issuers: []issuerStatusJSON{}, MatchClaims: append([]string{}, c.app.MatchClaims...),
 		Retention: retentionStatus{
 			MaxTokenLifetime: lifetimeText(cmp.Or(time.Duration(c.app.MaxTokenLifetime), revocation.DefaultMaxTokenLifetime)),
@@ -78,6 +79,9 @@ func (c *adminCall) storeStatus() storeStatus {
 	shown := storeStatus{Key: c.app.key, Failing: health.Failing, Since: health.Since.UTC(), Error: errorText(health.Err)}
 	if m, ok := c.app.store.(caddy.Module); ok {
 		shown.Module = m.CaddyModule().ID.Name()
+	}
+	if d, ok := c.run.store.(Durable); ok {
+		shown.Durability = d.Durability()
 	}
 	return shown
 }

@@ -193,6 +193,7 @@ type statusResponse struct {
 	Store       storeStatus        `json:"store"`
 	Cache       cacheStatus        `json:"cache"`
 	Streams     map[string]int     `json:"streams"` // open, by kind
+	Cluster     *clusterStatus     `json:"cluster,omitempty"`
 	Issuers     []issuerStatusJSON `json:"issuers"`
 	Retention   retentionStatus    `json:"retention"`
 	MatchClaims []string           `json:"match_claims"`
@@ -223,6 +224,31 @@ type storeStatus struct {
 	Failing bool      `json:"failing"`
 	Since   time.Time `json:"since,omitzero"`
 	Error   string    `json:"error,omitempty"`
+
+	// Durability says what becomes of acknowledged revocations when the server fails:
+	// verified, or what is less; nothing as long as it wasn't reached.
+	Durability string `json:"durability,omitempty"`
+}
+
+// clusterStatus is what there is to know of a store that other nodes write to as well.
+type clusterStatus struct {
+	Applied      string       `json:"applied,omitempty"` // how far this node has come
+	MaxStaleness string       `json:"max_staleness"`     // a duration
+	OnStale      string       `json:"on_stale"`          // unless a route says otherwise
+	WarmStart    string       `json:"warm_start"`        // on or off
+	Replica      string       `json:"replica"`           // a file, or memory
+	Nodes        []nodeStatus `json:"nodes"`             // as the store knew them at its last answer
+}
+
+type nodeStatus struct {
+	ID       string    `json:"id"` // a new one for each start
+	Name     string    `json:"name"`
+	Version  string    `json:"version"`
+	Fresh    bool      `json:"fresh"`  // as it said itself
+	Silent   bool      `json:"silent"` // it has said nothing for a while
+	Applied  string    `json:"applied,omitempty"`
+	Lag      *uint64   `json:"lag,omitempty"` // entries behind the one that has come farthest
+	LastBeat time.Time `json:"last_beat"`     // by the store's clock
 }
 
 type cacheStatus struct {

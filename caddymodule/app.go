@@ -66,6 +66,18 @@ type App struct {
 	// nested claim is named by its path, with dots. Default: none.
 	MatchClaims []string `json:"match_claims,omitempty"`
 
+	// How old this node's view of a store may be that other nodes write to as well,
+	// from 1s to 24h. Other stores have no such bound. Default: 5m.
+	MaxStaleness caddy.Duration `json:"max_staleness,omitempty"`
+
+	// What becomes of requests with a token that isn't known to be revoked, when the
+	// view is older: `deny` or `allow`. Default: `deny`.
+	OnStale string `json:"on_stale,omitempty"`
+
+	// Whether this node keeps what it knows of such a store in a file, so that it
+	// enforces that at once at its next start: `on` or `off`. Default: `on`.
+	WarmStart string `json:"warm_start,omitempty"`
+
 	// The authorization servers whose tokens are known to be genuine. Default: none,
 	// and tokens are revoked by their fingerprint only.
 	Issuers []Issuer `json:"issuers,omitempty"`
@@ -88,6 +100,8 @@ type App struct {
 // running is what a started app has for its handlers.
 type running struct {
 	list    *revocation.List
+	store   revocation.Store // the list's, to ask it about itself
+	replica string           // the file of a list with a feed
 	checker *revocation.Checker
 	issuers *issuer.Set
 	prover  revocation.Prover // the issuers, for requests
@@ -111,6 +125,7 @@ var lists = caddy.NewUsagePool()
 // sharedList is a list in the pool.
 type sharedList struct {
 	*revocation.List
+	openStore
 	log    *currentLog
 	events *eventQueue
 }
@@ -162,7 +177,7 @@ func (a *App) Validate() error {
 	if a.CacheSize < 0 || a.CacheSize > maxCacheSize {
 		return fmt.Errorf("cache_size is %d bytes, possible is up to %d", a.CacheSize, int64(maxCacheSize))
 	}
-	return nil
+	return a.validateCluster()
 }
 
 // Bounds of the configuration: what is beyond them is a slip of the pen.
@@ -176,7 +191,8 @@ const (
 func (a *App) Start() error {
 	a.streams = takeStreams(revocation.NewStreams())
 	a.release = append(a.release, releaseStreams)
-	value, joined, err := lists.LoadOrNew(a.key, func() (caddy.Destructor, error) { return a.openList() })
+	key := a.poolKey()
+	value, joined, err := lists.LoadOrNew(key, func() (caddy.Destructor, error) { return a.openList() })
 	if err != nil {
 		return fmt.Errorf("opening the revocation store: %w", err)
 	}
@@ -185,12 +201,12 @@ func (a *App) Start() error {
 	a.release = append(a.release, func() error {
 		shared.log.leave(a.logger)
 		shared.events.leave(a.emitter)
-		_, err := lists.Delete(a.key)
+		_, err := lists.Delete(key)
 		return err
 	})
 	list := shared.List
 	if !joined {
-		if err := a.takeOver(list); err != nil {
+		if err := a.begin(shared); err != nil {
 			return err
 		}
 	}
@@ -202,7 +218,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("making the cache of token facts: %w", err)
 	}
-	a.running = running{list, checker, set, requestProver{set}, shared.events}
+	a.running = running{list, shared.store, shared.replica, checker, set, requestProver{set}, shared.events}
 	close(a.ready)
 	return nil
 }
@@ -210,45 +226,23 @@ func (a *App) Start() error {
 // openList opens the list that a configuration has and no other one before it.
 func (a *App) openList() (sharedList, error) {
 	log := newCurrentLog(a.logger)
-	store, err := a.store.OpenStore(context.Background(), log.logger())
-	if err != nil {
-		return sharedList{}, err
-	}
 	events := newEventQueue(log.logger())
-	list, err := revocation.Open(context.Background(), store, revocation.Options{
+	options := revocation.Options{
 		Logger:      log.logger(),
 		Streams:     a.streams,
 		OnAppend:    observeAppend,
 		OnFreshness: func(f revocation.Freshness) { events.put(freshnessEvent(f)) },
-	})
+	}
+	list, store, err := a.openStore(options)
 	if err != nil {
 		events.close()
 		return sharedList{}, err
 	}
-	return sharedList{list, log, events}, nil
+	return sharedList{list, store, log, events}, nil
 }
 
 // emit has the list's events emitted by this configuration, all of which has started.
 func (a *App) emit() { a.running.events.use(a.emitter) }
-
-// takeOver carries the revocations of the configuration that is being replaced
-// over to a list with another store.
-func (a *App) takeOver(list *revocation.List) error {
-	var others []*revocation.List
-	lists.Range(func(_, value any) bool {
-		if l := value.(sharedList).List; l != list {
-			others = append(others, l)
-		}
-		return true
-	})
-	for _, other := range others {
-		err := other.HandOver(context.Background(), list)
-		if err != nil && !errors.Is(err, revocation.ErrListClosed) {
-			return err
-		}
-	}
-	return nil
-}
 
 // Stop does nothing: requests may still be under way, Cleanup ends the app.
 func (a *App) Stop() error { return nil }

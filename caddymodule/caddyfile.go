@@ -44,6 +44,9 @@ func parseAppOption(d *caddyfile.Dispenser, prev any) (any, error) {
 //		leeway             <duration>
 //		cache_size         <size>
 //		match_claims       <claims...>
+//		max_staleness      <duration>
+//		on_stale           deny|allow
+//		warm_start         on|off
 //		issuer             <name> {
 //			...
 //		}
@@ -85,10 +88,16 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneArg(d, "a size such as 64MiB", size(&a.CacheSize, maxCacheSize))
 		case "match_claims":
 			err = someArgs(d, "names of claims", &a.MatchClaims)
+		case "max_staleness":
+			err = oneArg(d, "a duration such as 5m", maxStaleness(&a.MaxStaleness))
+		case "on_stale":
+			err = oneArg(d, "deny or allow", oneOf(&a.OnStale, staleDeny, staleAllow))
+		case "warm_start":
+			err = oneArg(d, "on or off", oneOf(&a.WarmStart, warmOn, warmOff))
 		case "issuer":
 			err = a.unmarshalIssuer(d)
 		default:
-			return unrecognized(d, "store, max_token_lifetime, leeway, cache_size, match_claims, issuer")
+			return unrecognized(d, "store, max_token_lifetime, leeway, cache_size, match_claims, max_staleness, on_stale, warm_start, issuer")
 		}
 		if err != nil {
 			return err

@@ -25,9 +25,10 @@ func statusCommand() *cobra.Command {
 		Short: "Says whether all is well, and what is on the list",
 		Long: `
 Says first what is wrong, if anything is: a store that fails, a list that may lack
-something, revocations that aren't durable yet, an issuer that can't be asked. Then
-how many records there are of each kind, what they take, how long revocations are
-kept, which streams are open, and what is known of issuers.
+something, a store that may lose what it acknowledged, revocations that aren't durable
+yet, a node of the cluster that may lack something, an issuer that can't be asked. Then
+how many records there are of each kind, what they take, how long revocations are kept,
+which streams are open, and what is known of other nodes and of issuers.
 
 For a health check by a machine there is the route /token_revocation/health of the
 admin API.`,
@@ -63,6 +64,13 @@ func (s *statusResponse) describe(out io.Writer, now time.Time) error {
 	fmt.Fprintln(out)
 	t := newTable(out, "")
 	t.row("Store", printable(s.Store.Module+": "+strings.TrimPrefix(s.Store.Key, s.Store.Module+":")))
+	if s.Store.Durability != "" {
+		t.row("Durability", printable(s.Store.Durability))
+	}
+	if s.Cluster != nil {
+		t.row("May be old", fmt.Sprintf("up to %s, then on_stale %s unless a route says otherwise", readable(s.Cluster.MaxStaleness), s.Cluster.OnStale))
+		t.row("Local copy", printable(s.Cluster.Replica))
+	}
 	t.row("In force", fmt.Sprintf("%s records, %s of memory", humanize.Comma(int64(s.List.Keys)), humanize.IBytes(uint64(s.List.IndexBytes))))
 	t.row("Named by", fmt.Sprintf("%d of %d possible combinations of claims", s.List.Shapes, s.List.MaxShapes))
 	t.row("Kept", fmt.Sprintf("until tokens have expired, and %s longer; %s where that isn't known", readable(s.Retention.Leeway), readable(s.Retention.MaxTokenLifetime)))
@@ -78,6 +86,11 @@ func (s *statusResponse) describe(out io.Writer, now time.Time) error {
 	if err := s.List.describe(out); err != nil {
 		return err
 	}
+	if s.Cluster != nil {
+		if err := s.Cluster.describe(out, now); err != nil {
+			return err
+		}
+	}
 	return describeIssuers(out, s.Issuers, now)
 }
 
@@ -88,6 +101,10 @@ func (s *statusResponse) wrong(now time.Time) (problems []string) {
 	}
 	if !s.List.Fresh {
 		problems = append(problems, fmt.Sprintf("the list may lack something since %s: %s", moment(s.List.Since, now), s.List.Cause))
+	}
+	problems = append(problems, s.Store.wrongDurability()...)
+	if s.Cluster != nil {
+		problems = append(problems, s.Cluster.wrong(now)...)
 	}
 	if s.List.Pending > 0 {
 		problems = append(problems, fmt.Sprintf("%s records are in force but not durable: they are lost if Caddy ends now", humanize.Comma(int64(s.List.Pending))))

@@ -87,6 +87,12 @@ func TestWrongCaddyfilesNameTheLineAndWhatIsAccepted(t *testing.T) {
 		"endpoint: everywhere":       {":80 {\nrevocation_endpoint * {\nclient a\n}\n}", "Caddyfile:2: the endpoint needs its path"},
 		"compares: unlimited":        {":80 {\nrevocation_endpoint /a {\nlimits {\nconcurrent_compares unlimited\n}\n}\n}", "Caddyfile:4: 'concurrent_compares unlimited' is not possible"},
 		"form_limit: zero":           {":80 {\nreject_revoked {\nform_limit 0\n}\n}", "Caddyfile:3: 'form_limit 0' is not possible"},
+		"staleness: no duration":     {"{\ntoken_revocation {\nmax_staleness soon\n}\n}", "Caddyfile:3: 'max_staleness soon' is not possible, it takes a duration such as 5m"},
+		"staleness: too short":       {"{\ntoken_revocation {\nmax_staleness 999ms\n}\n}", "Caddyfile:3: 'max_staleness 999ms' is not possible"},
+		"staleness: too long":        {"{\ntoken_revocation {\nmax_staleness 25h\n}\n}", "Caddyfile:3: 'max_staleness 25h' is not possible"},
+		"on_stale: unknown":          {"{\ntoken_revocation {\non_stale pass\n}\n}", "Caddyfile:3: 'on_stale pass' is not possible, it takes deny or allow"},
+		"on_stale of a route":        {":80 {\nreject_revoked {\non_stale pass\n}\n}", "Caddyfile:3: 'on_stale pass' is not possible, it takes deny or allow"},
+		"warm_start: unknown":        {"{\ntoken_revocation {\nwarm_start no\n}\n}", "Caddyfile:3: 'warm_start no' is not possible, it takes on or off"},
 		"claims: none":               {"{\ntoken_revocation {\nmatch_claims\n}\n}", "Caddyfile:3"},
 
 		"issuer: no name":             {"{\ntoken_revocation {\nissuer\n}\n}", "Caddyfile:3: 'issuer' needs its name"},

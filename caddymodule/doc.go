@@ -12,7 +12,8 @@
 //   - ledger.go: the one way by which the list changes
 //   - admin.go and the files beside it: the admin API
 //   - command.go and the files beside it: `caddy tokens`, the admin API's client
-//   - stores.go: the embedded store
+//   - stores.go: the embedded store; those of clusters are in packages of their own
+//   - cluster.go, cluster_status.go: stores that other nodes write to as well
 //   - hashes.go: hashes for generated client secrets
 //   - caddyfile.go and the files beside the handlers: their Caddyfile syntax
 //   - resolver.go: placeholders and files in the configuration

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/token"
@@ -37,7 +37,7 @@ func init() {
 //
 // Placeholder | Description
 // ------------|---------------
-// `{http.token_revocation.verdict}` | `revoked`, `malformed`, `absent`, `invalid_request`, `unverified` or `unavailable`
+// `{http.token_revocation.verdict}` | `revoked`, `malformed`, `absent`, `invalid_request`, `unverified`, `unavailable` or `stale`
 // `{http.token_revocation.selector}` | The shape of the record that hit the token, such as `token` or `client_id+sub`
 // `{http.token_revocation.source}` | Where the token was found, such as `header Authorization`
 // `{http.token_revocation.reason}` | Why the request is rejected, in words
@@ -85,6 +85,11 @@ type RejectRevoked struct {
 	// End them also when a token expires. Default: false.
 	CloseOnExpiry bool `json:"close_on_expiry,omitempty"`
 
+	// What becomes of requests with a token that isn't known to be revoked, while this
+	// node's view of the store is older than the app's `max_staleness`: `deny` (status
+	// 503) or `allow`. Default: the app's `on_stale`.
+	OnStale string `json:"on_stale,omitempty"`
+
 	// Only log, count and set placeholders; let everything pass. Default: false.
 	DryRun bool `json:"dry_run,omitempty"`
 
@@ -92,9 +97,10 @@ type RejectRevoked struct {
 	// has a `form`. Larger ones are rejected with status 413. Default: 64 KiB.
 	FormLimit int64 `json:"form_limit,omitempty"`
 
-	app    *App
-	finder *token.Finder
-	logger *zap.Logger
+	app       *App
+	finder    *token.Finder
+	logger    *zap.Logger
+	denyStale bool
 }
 
 // TokenSource is a place where requests carry tokens.
@@ -123,6 +129,7 @@ func (h *RejectRevoked) Provision(ctx caddy.Context) (err error) {
 	if h.app, err = appOf(ctx); err != nil {
 		return err
 	}
+	h.denyStale = cmp.Or(h.OnStale, h.app.OnStale, staleDeny) == staleDeny
 	sources := token.DefaultSources()
 	if len(h.TokenFrom) > 0 {
 		sources = nil
@@ -146,6 +153,9 @@ func (h *RejectRevoked) Provision(ctx caddy.Context) (err error) {
 func (h *RejectRevoked) Validate() error {
 	if h.Malformed != "" && h.Malformed != "reject" && h.Malformed != "pass" {
 		return fmt.Errorf("malformed is %q, possible are reject and pass", h.Malformed)
+	}
+	if err := validateOnStale(h.OnStale); err != nil {
+		return err
 	}
 	switch h.CloseStreams {
 	case "", closeStreams, closeAll, closeOff:
@@ -221,8 +231,8 @@ func dropForeignUpgrades(r *http.Request) {
 
 // check finds the reason why the request must not pass, in this order: a
 // revoked token, a request that can't be searched, a malformed token, one that isn't
-// genuine or not for here and now, one of which that can't be told, too many tokens,
-// none. The zero rejection lets it pass. The facts of the candidates are returned where
+// genuine or not for here and now, one of which that can't be told, one that may have been
+// revoked, too many tokens, none. The zero rejection lets it pass. The facts of the candidates are returned where
 // they are to be kept.
 func (h *RejectRevoked) check(r *http.Request, candidates []token.Candidate, findErr error, keep bool) ([]*revocation.Facts, rejection) {
 	// A request that is refused in any case isn't worth asking an issuer about it.
@@ -247,6 +257,9 @@ func (h *RejectRevoked) judge(r *http.Request, verdicts *verdicts, findErr error
 	if verdicts.unavailable.verdict != "" {
 		return verdicts.unavailable
 	}
+	if verdicts.stale.verdict != "" {
+		return verdicts.stale
+	}
 	if h.Strict && verdicts.several {
 		return rejection{
 			status: http.StatusBadRequest, verdict: verdictInvalidRequest, code: "invalid_request",
@@ -268,6 +281,7 @@ type verdicts struct {
 	malformed   rejection
 	unverified  rejection
 	unavailable rejection
+	stale       rejection
 
 	facts []*revocation.Facts // of each candidate
 }
@@ -314,6 +328,11 @@ func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate, 
 		if keep {
 			v.facts = append(v.facts, verdict.Facts)
 		}
+		// As with verify, what only a sloppy upstream reads counts where it is surely a
+		// token: to refuse passwords would take down what this handler isn't for.
+		if verdict.Stale && h.denyStale && (!c.Probe || token.IsJWT(c.Token)) {
+			v.stale.because(c, verdict.Facts, stale)
+		}
 		if c.Probe && !prove {
 			continue
 		}
@@ -350,14 +369,6 @@ func look(checker *revocation.Checker, c *token.Candidate) revocation.Verdict {
 	return checker.Check(c.Token)
 }
 
-// revoked is the rejection of a request with a revoked token.
-func revoked(c *token.Candidate, v revocation.Verdict) rejection {
-	return rejection{
-		status: http.StatusUnauthorized, verdict: verdictRevoked, code: "invalid_token",
-		reason: "The access token has been revoked", selector: v.Shape,
-	}.about(c, v.Facts)
-}
-
 // mayPass reports whether a malformed token is let through. JSON serializations
 // aren't in any case: one may have several signatures, and libraries differ in
 // which of them makes the token.
@@ -369,28 +380,6 @@ func (h *RejectRevoked) mayPass(malformed error) bool {
 // credentials: Fetch standard, CORS-preflight request.
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && len(r.Header["Origin"]) > 0 && len(r.Header["Access-Control-Request-Method"]) > 0
-}
-
-// log writes one line on a rejection: at level debug, since whoever holds a
-// revoked token can cause any number of them, or info in a dry run.
-func (h *RejectRevoked) log(r *http.Request, rejected rejection) {
-	level, message := zapcore.DebugLevel, "request rejected"
-	if h.DryRun {
-		level, message = zapcore.InfoLevel, "request would be rejected"
-	}
-	if line := h.logger.Check(level, message); line != nil {
-		line.Write(
-			zap.String("verdict", rejected.verdict),
-			zap.Int("status", rejected.status),
-			zap.String("reason", rejected.reason),
-			zap.String("selector", string(rejected.selector)),
-			zap.String("source", rejected.source()),
-			zap.String("fingerprint", rejected.fingerprintText()),
-			zap.String("method", r.Method),
-			zap.String("host", r.Host),
-			zap.NamedError("cause", rejected.cause),
-		)
-	}
 }
 
 // Interface guards

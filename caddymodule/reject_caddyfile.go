@@ -33,6 +33,7 @@ func parseRejectRevoked(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, er
 //		}
 //		close_streams     streams|all|off
 //		close_on_expiry
+//		on_stale          deny|allow
 //		dry_run
 //	}
 //
@@ -74,10 +75,12 @@ func (h *RejectRevoked) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneArg(d, "streams, all or off", oneOf(&h.CloseStreams, closeStreams, closeAll, closeOff))
 		case "close_on_expiry":
 			h.CloseOnExpiry, err = true, noArgs(d)
+		case "on_stale":
+			err = oneArg(d, "deny or allow", oneOf(&h.OnStale, staleDeny, staleAllow))
 		case "dry_run":
 			h.DryRun, err = true, noArgs(d)
 		default:
-			return unrecognized(d, "token_from, realm, resource_metadata, require_token, strict, malformed, form_limit, verify, close_streams, close_on_expiry, dry_run")
+			return unrecognized(d, "token_from, realm, resource_metadata, require_token, strict, malformed, form_limit, verify, close_streams, close_on_expiry, on_stale, dry_run")
 		}
 		if err != nil {
 			return err

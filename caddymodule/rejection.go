@@ -6,12 +6,14 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/token"
 )
 
-// This file says how a request is turned away: status, challenge, placeholders.
+// This file says how a request is turned away: status, challenge, placeholders, log.
 
 // The verdicts on requests, as they stand in metrics and placeholders.
 const (
@@ -22,10 +24,12 @@ const (
 	verdictInvalidRequest = "invalid_request"
 	verdictUnverified     = "unverified"
 	verdictUnavailable    = "unavailable"
+	verdictStale          = "stale"
 )
 
 var allVerdicts = []string{
 	verdictActive, verdictRevoked, verdictAbsent, verdictMalformed, verdictInvalidRequest, verdictUnverified, verdictUnavailable,
+	verdictStale,
 }
 
 // rejection is why a request must not pass, and how it is told so.
@@ -52,6 +56,20 @@ func unsearchable(err error) rejection {
 		r.status, r.reason = e.Status, strings.ToUpper(e.Reason[:1])+e.Reason[1:]
 	}
 	return r
+}
+
+// stale is the rejection of a request with a token that may have been revoked.
+var stale = rejection{
+	status: http.StatusServiceUnavailable, verdict: verdictStale, retryAfter: retryStale,
+	reason: "Whether the access token has been revoked can't be told at the moment",
+}
+
+// revoked is the rejection of a request with a revoked token.
+func revoked(c *token.Candidate, v revocation.Verdict) rejection {
+	return rejection{
+		status: http.StatusUnauthorized, verdict: verdictRevoked, code: "invalid_token",
+		reason: "The access token has been revoked", selector: v.Shape,
+	}.about(c, v.Facts)
 }
 
 // about returns the rejection of a request because of a token in it.
@@ -102,6 +120,7 @@ const dpopAlgs = "ES256 ES384 ES512 PS256 PS384 PS512 RS256 RS384 RS512 EdDSA"
 const (
 	retryList   = "1"  // the list is being loaded
 	retryIssuer = "10" // as long as a failed call to an issuer is remembered
+	retryStale  = "5"  // about as often as the store is asked
 )
 
 // challenge sets the response's headers. They are still there when the error is
@@ -143,6 +162,28 @@ func (h *RejectRevoked) challenge(w http.ResponseWriter, r *http.Request, reject
 		value += " " + strings.Join(params, ", ")
 	}
 	w.Header().Set("WWW-Authenticate", value)
+}
+
+// log writes one line on a rejection: at level debug, since whoever holds a
+// revoked token can cause any number of them, or info in a dry run.
+func (h *RejectRevoked) log(r *http.Request, rejected rejection) {
+	level, message := zapcore.DebugLevel, "request rejected"
+	if h.DryRun {
+		level, message = zapcore.InfoLevel, "request would be rejected"
+	}
+	if line := h.logger.Check(level, message); line != nil {
+		line.Write(
+			zap.String("verdict", rejected.verdict),
+			zap.Int("status", rejected.status),
+			zap.String("reason", rejected.reason),
+			zap.String("selector", string(rejected.selector)),
+			zap.String("source", rejected.source()),
+			zap.String("fingerprint", rejected.fingerprintText()),
+			zap.String("method", r.Method),
+			zap.String("host", r.Host),
+			zap.NamedError("cause", rejected.cause),
+		)
+	}
 }
 
 // quotable leaves out what can't stand in error_description (RFC 6750 §3) or

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -23,42 +25,51 @@ func (l *List) beat(ctx context.Context) {
 	every := beatEvery(l.lease.bound)
 	for {
 		l.beatOnce(ctx, every)
-		sleep(ctx, every)
+		next := time.NewTimer(every - rand.N(every/10+1))
+		select {
+		case <-ctx.Done():
+		case <-next.C:
+		case <-l.follower.poke:
+		}
+		next.Stop()
 		if ctx.Err() != nil {
 			return
 		}
 	}
 }
 
+// beatEvery returns how often the store is asked for its head.
+func beatEvery(bound time.Duration) time.Duration { return min(bound/3, 5*time.Second) }
+
 func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, max(every, time.Second))
 	defer cancel()
 	f := l.follower
+	era, asked := l.lease.now(time.Now()) // before the position, which may be the next era's then
 	b := f.node
-	b.Applied, b.Fresh, b.Keep = f.position(), !l.lease.over(), 10*l.lease.bound
-	asked := l.lease.elapsed(time.Now())
+	b.Applied, b.Fresh, b.Keep = f.position(), !l.Stale(), 10*l.lease.bound
 	head, err := f.feed.Beat(ctx, b)
-	switch {
-	case errors.Is(err, ErrFeedBroken):
-		f.breakOff(err)
-		return
-	case err != nil:
-		l.freshness.explain(err)
-		return
-	}
-	if skew := time.Since(head.Time); skew.Abs() > maxSkew {
-		err := fmt.Errorf("the clock of this node differs from the revocation store's by %s, possible are %s: set it", skew.Round(time.Second), maxSkew)
-		l.freshness.explain(err)
-		l.complain(err)
+	if err != nil {
+		switch {
+		case !errors.Is(err, ErrFeedBroken):
+			l.freshness.explain(err)
+		case l.lease.in(era): // else it is known
+			f.breakOff(err)
+		}
 		return
 	}
 	f.setNodes(head.Nodes)
-	l.lease.offer(asked, head.Position, f.feed.Covers)
-	l.renewed()
+	if skew := time.Since(head.Time); skew.Abs() > maxSkew {
+		err := fmt.Errorf("the clock of this node differs from the revocation store's by %s, possible are %s: set it", skew.Round(time.Second), maxSkew)
+		l.freshness.explain(err)
+		l.complain("the revocation list can't be fresh", err)
+		return
+	}
+	l.granted(l.lease.offer(era, asked, head.Position, f.feed.Covers))
 }
 
-// complain logs what keeps the list from being fresh, now and then.
-func (l *List) complain(err error) {
+// complain logs what keeps failing, now and then.
+func (l *List) complain(message string, err error) {
 	l.mu.Lock()
 	now := time.Now()
 	due := now.Sub(l.complained) >= complainEvery
@@ -67,28 +78,59 @@ func (l *List) complain(err error) {
 	}
 	l.mu.Unlock()
 	if due {
-		l.logger.Error("the revocation list can't be fresh", "error", err)
+		l.logger.Error(message, "error", err)
 	}
 }
 
-// renewed says that the list is fresh, if its lease has begun or was extended in time.
-func (l *List) renewed() {
-	if !l.lease.over() {
-		l.freshness.regain(lapsed, time.Now())
+// granted is told that everything is known that was acknowledged before a time.
+func (l *List) granted(asked int64) {
+	if asked == never {
+		return
+	}
+	l.freshness.explain(nil)
+	l.freshness.judge(l.lease.over)
+	if n := l.follower.echoes.settle(asked); n > 0 {
+		l.logger.Warn("the revocation store has lost revocations of this node that it had taken; giving them back", "records", n)
 	}
 }
 
-// watchLease says when the list isn't fresh any more.
+// watchLease says when the list isn't fresh any more. It asks for the head at once then:
+// the machine may have slept, or its clock was set.
 func (l *List) watchLease(now time.Time) {
 	l.lease.tick(now)
-	if l.lease.over() {
-		l.freshness.lose(lapsed, now, nil)
+	if !l.lease.over() {
+		return
+	}
+	l.freshness.judge(l.lease.over)
+	select {
+	case l.follower.poke <- struct{}{}:
+	default:
 	}
 }
 
-// Stale reports whether the list can't know what has been revoked: a token that it
-// doesn't reject may have been. It is asked after a look-up.
-func (l *List) Stale() bool { return l.lease.over() || l.freshness.missing.Load() }
+// Stale reports whether the list can't know now what has been revoked. A token that it
+// doesn't reject then may have been.
+func (l *List) Stale() bool { return l.staleBy(l.outlook()) }
+
+// outlook is how long a look-up that begins now is good for.
+type outlook struct {
+	until   int64 // of the lease
+	missing bool
+}
+
+// outlook returns that. A checker without a list, which rejects nothing, isn't stale.
+func (l *List) outlook() outlook {
+	if l == nil {
+		return outlook{}
+	}
+	return outlook{l.lease.until.Load(), l.freshness.missing.Load()}
+}
+
+// staleBy reports whether a look-up that began with an outlook and is done may have missed
+// something. What was renewed in between doesn't count: the look-up was before.
+func (l *List) staleBy(o outlook) bool {
+	return l != nil && (o.missing || l.freshness.missing.Load() || l.lease.ended(o.until, time.Now()))
+}
 
 // Nodes returns the nodes that follow the same store, as the store knew them at the last
 // answer; nil without a feed.
@@ -98,7 +140,7 @@ func (l *List) Nodes() []NodeStatus {
 	}
 	l.follower.mu.Lock()
 	defer l.follower.mu.Unlock()
-	return l.follower.nodes
+	return slices.Clone(l.follower.nodes)
 }
 
 // Applied returns how far the list has followed its feed; empty without one.

@@ -122,10 +122,11 @@ func (c *Checker) CheckOnce(token string) Verdict {
 }
 
 func (c *Checker) decide(facts *Facts) Verdict {
+	outlook := c.list.outlook()
 	if g := c.list.revokes(facts); g != nil {
 		return Verdict{State: Revoked, Kind: g.kind, Shape: g.shape, Facts: facts}
 	}
-	v := Verdict{State: Active, Facts: facts, Stale: c.list.Stale()}
+	v := Verdict{State: Active, Facts: facts, Stale: c.list.staleBy(outlook)}
 	if facts.Malformed != nil {
 		v.State = Malformed
 	}

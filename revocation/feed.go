@@ -9,7 +9,7 @@ import (
 // Feed is a Store that other nodes write to as well, each with a list of its own. What
 // they append comes to all of them.
 //
-// Its records are in one sequence. A Position is a place in it.
+// Its records are in one sequence. A Position is a place in it and never empty.
 type Feed interface {
 	Store
 

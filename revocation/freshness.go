@@ -41,12 +41,13 @@ type freshness struct {
 	mu      sync.Mutex
 	in      [doubts]bool
 	since   time.Time
-	cause   error
+	causes  [doubts]error
 	changed func(Freshness) // may be nil
 }
 
 // Freshness says whether the list knows all that its store has.
 func (l *List) Freshness() Freshness {
+	l.freshness.judge(l.lease.over)
 	l.freshness.mu.Lock()
 	defer l.freshness.mu.Unlock()
 	return l.freshness.now()
@@ -58,36 +59,51 @@ func (f *freshness) now() Freshness {
 	if f.fresh() {
 		return Freshness{Fresh: true, Since: f.since}
 	}
-	return Freshness{Since: f.since, Cause: f.cause}
+	var causes []error
+	for d, in := range f.in {
+		if in {
+			causes = append(causes, f.causes[d])
+		}
+	}
+	if len(causes) == 1 {
+		return Freshness{Since: f.since, Cause: causes[0]}
+	}
+	return Freshness{Since: f.since, Cause: errors.Join(causes...)}
 }
 
-// lose says that the list may lack something, and why; nil is what explain was told.
+// lose says that the list may lack something, and why.
 func (f *freshness) lose(d doubt, now time.Time, cause error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if cause != nil {
-		f.cause = cause
-	} else if f.cause == nil {
-		f.cause = errLapsed
-	}
+	f.causes[d] = cause
 	f.set(d, true, now)
 }
 
-// explain says why the list isn't fresh, if it isn't, or may not be soon.
+// explain says why the lease is over, if it is, or may be soon; nil: nothing is amiss.
 func (f *freshness) explain(cause error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cause = cause
+	f.causes[lapsed] = cause
+}
+
+// judge notes whether the lease is over. It asks with the lock held, so that of two who
+// ask at once the later one has the last word.
+func (f *freshness) judge(over func() bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	in := over()
+	if in && f.causes[lapsed] == nil {
+		f.causes[lapsed] = errLapsed
+	}
+	f.set(lapsed, in, time.Now())
 }
 
 // regain says that there is no such doubt.
 func (f *freshness) regain(d doubt, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.causes[d] = nil
 	f.set(d, false, now)
-	if f.fresh() {
-		f.cause = nil
-	}
 }
 
 func (f *freshness) set(d doubt, in bool, now time.Time) {

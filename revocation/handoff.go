@@ -32,6 +32,10 @@ func (l *List) HandOver(ctx context.Context, next *List) error {
 			return errSuccessionCircle
 		}
 	}
+	// What it has already needn't be copied. One whose store doesn't answer can't take over.
+	if err := next.awaitLoad(ctx); err != nil {
+		return fmt.Errorf("the new revocation store can't be read: %w", err)
+	}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -41,7 +45,7 @@ func (l *List) HandOver(ctx context.Context, next *List) error {
 	next.predecessors.lists = append(next.predecessors.lists, l)
 	next.predecessors.mu.Unlock()
 	l.successor.Store(next)
-	waiting := slices.Clone(l.queue.waiting)
+	waiting := l.unstoredLocked()
 	l.mu.Unlock()
 	// Whatever is revoked from here on goes to next as well, and what next knows counts
 	// for the exchanges that are open.
@@ -135,12 +139,14 @@ func (l *List) copyTo(ctx context.Context, next *List, waiting []*waiting) error
 		revoked = revoked[:0]
 	}
 	visit := func(reinstatements bool) error {
-		return l.forEach(ctx, waiting, func(r *Record) {
+		return l.everything(ctx, waiting, func(r *Record) {
 			switch {
 			case reinstatements != (r.Kind == Reinstatement), known.covers(r), !l.live(r):
 			case reinstatements:
 				undone = append(undone, *r)
+				known.add(r)
 			default:
+				known.add(r)
 				if revoked = append(revoked, *r); len(revoked) == maxBatch {
 					flush()
 				}
@@ -183,10 +189,19 @@ func (l *List) adopt(ctx context.Context, records []Record) error {
 
 // live reports whether a record has neither expired nor been cancelled.
 func (l *List) live(r *Record) bool {
+	return l.unexpired(r) && !l.isCancelled(r.ID)
+}
+
+func (l *List) unexpired(r *Record) bool { return valueOf(r).live(l.clock.seconds()) }
+
+// counts is live for a record of which no more is known.
+func (l *List) counts(id ID, v value) bool { return v.live(l.clock.seconds()) && !l.isCancelled(id) }
+
+func (l *List) isCancelled(id ID) bool {
 	l.mu.Lock()
-	_, cancelled := l.cancelled[r.ID]
-	l.mu.Unlock()
-	return !cancelled && makeValue(uint32(r.Expires.Unix()), 0).live(l.clock.seconds())
+	defer l.mu.Unlock()
+	_, cancelled := l.cancelled[id]
+	return cancelled
 }
 
 // append makes records of any revocations effective and waits until they are

@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,7 @@ type lease struct {
 	until atomic.Int64 // nanoseconds of elapsed, endless without a feed
 
 	mu      sync.Mutex
+	era     int // of the sequence: positions of different ones don't compare
 	applied Position
 	waiting []grant // for records up to their head, the oldest first
 }
@@ -32,8 +34,11 @@ type lease struct {
 // grant extends a lease once everything up to head is applied.
 type grant struct {
 	head  Position
-	until int64
+	asked int64
 }
+
+// never is when nothing was asked.
+const never = -1
 
 const endless = math.MaxInt64
 
@@ -60,48 +65,75 @@ func (l *lease) elapsed(now time.Time) int64 {
 // tick keeps what has passed. It is called about once a second, by one goroutine.
 func (l *lease) tick(now time.Time) { l.mark.Store(&mark{l.elapsed(now), now}) }
 
-// over reports whether the list can't know any more what is revoked. It is called after
-// look-ups: one that was held up must not count as done in time.
-func (l *lease) over() bool {
-	until := l.until.Load()
-	return until != endless && l.elapsed(time.Now()) >= until
+// over reports whether the list can't know any more what is revoked.
+func (l *lease) over() bool { return l.ended(l.until.Load(), time.Now()) }
+
+// ended reports whether a lease until then is over. For a look-up until is read before it,
+// since a later lease says nothing of it, and the time afterwards, since one that was held
+// up must not count as done in time.
+func (l *lease) ended(until int64, now time.Time) bool {
+	return until != endless && l.elapsed(now) >= until
+}
+
+// now returns the sequence's era and the time, for an offer.
+func (l *lease) now(now time.Time) (era int, asked int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.era, l.elapsed(now)
+}
+
+// in reports whether the era hasn't ended.
+func (l *lease) in(era int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.era == era
 }
 
 // offer extends the lease to bound after the time at which the head was asked for, as
-// soon as that is applied.
-func (l *lease) offer(asked int64, head Position, covers func(applied, head Position) bool) {
+// soon as that is applied. It returns as advance does.
+func (l *lease) offer(era int, asked int64, head Position, covers func(applied, head Position) bool) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.waiting = append(l.waiting, grant{head, asked + int64(l.bound)})
-	l.take(covers)
+	if era != l.era {
+		return never
+	}
+	l.waiting = append(l.waiting, grant{head, asked})
+	return l.take(covers)
 }
 
-// advance notes what is applied.
-func (l *lease) advance(applied Position, covers func(applied, head Position) bool) {
+// advance notes what is applied. It returns the last time of which everything that was
+// acknowledged before is known from now on, or never.
+func (l *lease) advance(applied Position, covers func(applied, head Position) bool) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.applied = applied
-	l.take(covers)
+	return l.take(covers)
 }
 
-// revoke ends the lease and what could extend it: what was applied isn't certain any more.
+// revoke forgets what could extend the lease: the sequence isn't the one that was
+// followed. What was granted stays: it says what was known, which no fork changes.
 func (l *lease) revoke() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.era++
 	l.applied, l.waiting = "", nil
 }
 
 // take extends the lease by what has come true.
-func (l *lease) take(covers func(applied, head Position) bool) {
+func (l *lease) take(covers func(applied, head Position) bool) int64 {
 	if l.applied == "" {
-		return
+		return never
 	}
-	for len(l.waiting) > 0 && covers(l.applied, l.waiting[0].head) {
-		l.until.Store(max(l.until.Load(), l.waiting[0].until))
-		l.waiting = l.waiting[1:]
+	for i, g := range slices.Backward(l.waiting) {
+		if covers(l.applied, g.head) {
+			l.until.Store(max(l.until.Load(), g.asked+int64(l.bound)))
+			l.waiting = slices.Delete(l.waiting, 0, i+1)
+			return g.asked
+		}
 	}
 	const most = 64 // a feed that is stuck while its heads go on
 	if n := len(l.waiting); n > most {
-		l.waiting = l.waiting[n-most:]
+		l.waiting = slices.Delete(l.waiting, 0, n-most)
 	}
+	return never
 }

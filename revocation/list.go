@@ -160,6 +160,8 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 	l.running.Go(func() { l.keepHouse(background) })
 	if l.follower != nil {
 		l.running.Go(func() { l.follow(background) })
+		l.running.Go(func() { l.adopting(background) })
+		l.running.Go(func() { l.giveBack(background) })
 		l.running.Go(func() { l.beat(background) })
 	}
 	return l, nil
@@ -207,9 +209,13 @@ func (l *List) closeStores() error {
 // hits are ended. The caller holds the lock, or is the only one that knows the list.
 func (l *List) apply(r *Record) {
 	if e, ok := l.put(r); ok {
+		l.count(r)
 		l.streams.hit(e)
 	}
 }
+
+// count counts a record as one of its actor's. The caller holds the lock.
+func (l *List) count(r *Record) { l.tally.add(r.Actor, uint32(r.Expires.Unix())) }
 
 // put puts a record into the index, unless it is cancelled or has expired. A
 // reinstatement is only noted here: Reinstate undoes what it cancels. The
@@ -233,7 +239,6 @@ func (l *List) put(r *Record) (e entry, ok bool) {
 	if v, watched := l.watched[e.place()]; watched {
 		l.watched[e.place()] = v.merge(e.value)
 	}
-	l.tally.add(r.Actor, expires)
 	return e, true
 }
 
@@ -333,7 +338,7 @@ func (l *List) admitShapes(records []Record) error {
 type Stats struct {
 	Keys    []Count // keys in the index by kind and shape
 	Bytes   int64   // memory of the index
-	Pending int     // records that are enforced but not durable
+	Pending int     // records that are enforced but not durable, or were lost by the store
 	Store   StoreHealth
 }
 
@@ -350,6 +355,9 @@ func (l *List) Stats() Stats {
 	l.mu.Lock()
 	pending, health := l.queue.len(), l.health
 	l.mu.Unlock()
+	if l.follower != nil {
+		pending += l.follower.echoes.lacking()
+	}
 	return Stats{Keys: l.index.counts(), Bytes: l.index.bytes(), Pending: pending, Store: health}
 }
 
@@ -385,7 +393,11 @@ func (l *List) Close() error {
 	l.running.Wait()
 	l.release()
 	if n := l.Stats().Pending; n > 0 {
-		l.logger.Error("revocations were never durable and are lost with this process unless another list took them over", "records", n)
+		if l.forgets() {
+			l.logger.Error("revocations were never durable and are lost with this process unless another list took them over", "records", n)
+		} else {
+			l.logger.Warn("revocations are not in the revocation store; it is given them at the next start", "records", n)
+		}
 	}
 	return l.closeStores()
 }

@@ -53,8 +53,10 @@ func (l *List) reinstate(ctx context.Context, r *Record) error {
 	if err != nil {
 		return err
 	}
+	// A relative of this list has done it, and this one may know by way of a feed.
+	again := !r.Expires.IsZero()
 	for _, id := range r.Reinstates {
-		if expires[id].IsZero() {
+		if expires[id].IsZero() && !(again && l.isCancelled(id)) {
 			return fmt.Errorf("%w: %s", ErrUnknownRevocation, id)
 		}
 		r.Expires = later(r.Expires, expires[id])
@@ -78,19 +80,18 @@ func (l *List) reinstate(ctx context.Context, r *Record) error {
 // cancel makes reinstatements effective: it recomputes the keys that the cancelled
 // records are under.
 func (l *List) cancel(ctx context.Context, reinstatements []Record, places map[place]value) error {
-	if l.follower != nil {
-		if err := l.follower.complete(); err != nil {
-			return fmt.Errorf("the reinstatement takes effect at the next start: %w", err)
-		}
-	}
 	l.mu.Lock()
+	if err := l.follower.complete(); err != nil {
+		l.mu.Unlock()
+		return fmt.Errorf("the reinstatement takes effect at the next start: %w", err)
+	}
 	for i := range reinstatements {
 		l.apply(&reinstatements[i])
 	}
 	// From here on, what is revoked anew under one of the keys is noted in
-	// watched. What was before is durable or in the queue.
+	// watched. What was before is durable, in the queue or arriving.
 	l.watched = maps.Clone(places)
-	waiting := slices.Clone(l.queue.waiting)
+	waiting := l.unstoredLocked()
 	l.mu.Unlock()
 
 	remaining := map[place]value{}
@@ -125,10 +126,7 @@ func (l *List) recordedUnder(ctx context.Context, ids []ID) (map[place]value, ma
 	for _, id := range ids {
 		expires[id] = time.Time{}
 	}
-	l.mu.Lock()
-	waiting := slices.Clone(l.queue.waiting)
-	l.mu.Unlock()
-	err := l.forEach(ctx, waiting, func(r *Record) {
+	err := l.forEach(ctx, l.unstored(), func(r *Record) {
 		last, wanted := expires[r.ID]
 		if !wanted || r.Kind == Reinstatement || !l.live(r) {
 			return
@@ -137,6 +135,22 @@ func (l *List) recordedUnder(ctx context.Context, ids []ID) (map[place]value, ma
 		places[l.index.entry(r).place()] = 0
 	})
 	return places, expires, err
+}
+
+// unstored returns what is in the index and perhaps not in the store at hand.
+func (l *List) unstored() []*waiting {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unstoredLocked()
+}
+
+// unstoredLocked is unstored for a caller that holds the lock.
+func (l *List) unstoredLocked() []*waiting {
+	waiting := slices.Clone(l.queue.waiting)
+	if l.follower != nil && l.follower.arriving != nil {
+		waiting = append(waiting, l.follower.arriving)
+	}
+	return waiting
 }
 
 // forEach calls f with every waiting and every stored record.

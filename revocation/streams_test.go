@@ -183,7 +183,7 @@ func TestWhatIsReadAgainCutsStreams(t *testing.T) {
 	facts := plainReader{}.ReadFacts("a")
 	w := watch(s, facts)
 	store.set(func(s *memoryStore) { s.records = append(s.records, blockToken("a")) })
-	l.recall(t.Context())
+	l.recall(t.Context(), true)
 	w.wantCut(t, "token", facts)
 }
 

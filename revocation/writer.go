@@ -205,12 +205,8 @@ func (l *List) storeBatch(ctx context.Context, batch []*waiting, records []Recor
 		}
 	}
 	f.keep(ctx, l, fresh)
-	f.expect(records)
-	err := l.store.Append(ctx, records)
-	if err != nil {
-		f.unexpect(records)
-	}
-	return err
+	f.echoes.expect(records)
+	return l.sendBatch(ctx, records)
 }
 
 // note takes in how an attempt to write ended.
@@ -250,7 +246,7 @@ func (l *List) keepHouse(ctx context.Context) {
 			}
 			l.watchLease(now)
 			if back || n%recallEvery == 0 && l.freshness.missing.Load() {
-				l.recall(ctx)
+				l.recall(ctx, back)
 			}
 		}
 		const shardsPerTick = 4 // all of them in about a minute
@@ -271,11 +267,11 @@ const firstPrune = 600
 // recall puts what the store has into the index once more. It is done when the
 // wall clock stepped back: records may have been left out as expired, or have
 // been swept, and aren't.
-func (l *List) recall(ctx context.Context) {
+func (l *List) recall(ctx context.Context, back bool) {
 	l.mu.Lock()
 	l.tally = newTally()
-	waiting := slices.Clone(l.queue.waiting)
 	l.mu.Unlock()
+	began, waiting := time.Now(), l.unstored()
 	for _, reinstatements := range []bool{true, false} { // they first: they cancel others
 		err := l.forEach(ctx, waiting, func(r *Record) {
 			l.mu.Lock()
@@ -292,11 +288,18 @@ func (l *List) recall(ctx context.Context) {
 			return
 		}
 	}
+	if l.reread(back, began) {
+		return
+	}
 	l.freshness.regain(recalled, time.Now())
 }
 
-// prune forgets what has expired outside of the index.
+// prune forgets what has expired outside of the index. A list with a feed that isn't
+// fresh leaves that alone: its clock may be wrong, and the store is everybody's.
 func (l *List) prune(ctx context.Context) {
+	if l.lease.over() {
+		return
+	}
 	now := l.clock.seconds()
 	l.mu.Lock()
 	l.tally.prune(now)

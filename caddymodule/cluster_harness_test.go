@@ -1,0 +1,208 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// These are clusters of real Caddy processes on a real redis-server.
+
+const redisPassword = "p@ss/w:rd%{}"
+
+// redisServer is a redis-server of its own.
+type redisServer struct {
+	port int
+	dir  string
+	cmd  *exec.Cmd
+}
+
+// startRedis runs a server that is as safe as it gets, until the test ends.
+func startRedis(t testing.TB) *redisServer {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		missing(t, "redis-server")
+	}
+	s := &redisServer{port: freePorts(t)["PORT"], dir: t.TempDir()}
+	t.Cleanup(s.kill)
+	s.start(t)
+	return s
+}
+
+func (s *redisServer) start(t testing.TB) {
+	t.Helper()
+	s.cmd = exec.Command("redis-server", "--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always", "--requirepass", redisPassword)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, "redis-server answers", func() bool {
+		conn, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", s.port))
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// kill ends the server as a power cut would, but for what its kernel has.
+func (s *redisServer) kill() {
+	if s.cmd != nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// empty loses everything.
+func (s *redisServer) empty(t testing.TB) {
+	t.Helper()
+	s.kill()
+	if err := os.RemoveAll(filepath.Join(s.dir, "appendonlydir")); err != nil {
+		t.Fatal(err)
+	}
+	s.start(t)
+}
+
+func becomes(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it never becomes true that %s", what)
+		}
+	}
+}
+
+// clusterSite is a node: the endpoint and an API on PORT; the same API on PORT1 where
+// tokens pass while the list is stale, on PORT2 where everything passes, and a site without
+// a check on PORT3. Its log is in DIR/log.
+const clusterSite = `
+{
+	log everything {
+		output file DIR/log
+	}
+	token_revocation {
+		store redis redis://127.0.0.1:REDIS/3 {
+			password {env.REDIS_PASSWORD}
+			timeout 1s
+		}
+		max_staleness STALENESS
+	}
+}
+` + oneSite + `
+:PORT1 {
+	reject_revoked {
+		on_stale allow
+	}
+	respond served
+}
+:PORT2 {
+	reject_revoked {
+		dry_run
+	}
+	respond served
+}
+:PORT3 {
+	respond served
+}
+`
+
+// node is one Caddy of a cluster.
+type node struct {
+	*process
+	config string
+}
+
+// newNode prepares a node, which keeps what it knows in a directory of its own.
+func newNode(t testing.TB, s *redisServer, staleness time.Duration) *node {
+	t.Helper()
+	t.Setenv("REDIS_PASSWORD", redisPassword)
+	config := strings.NewReplacer("REDIS/", fmt.Sprint(s.port, "/"), "STALENESS", staleness.String()).Replace(clusterSite)
+	return &node{newProcess(t, t.TempDir()), config}
+}
+
+func (n *node) run(t testing.TB) {
+	t.Helper()
+	n.start(t, n.config)
+}
+
+// startCluster runs three nodes that are fresh.
+func startCluster(t testing.TB, s *redisServer, staleness time.Duration) []*node {
+	t.Helper()
+	var nodes []*node
+	for range 3 {
+		n := newNode(t, s, staleness)
+		n.run(t)
+		nodes = append(nodes, n)
+	}
+	for _, n := range nodes {
+		n.awaitFresh(t)
+	}
+	return nodes
+}
+
+func (n *node) status(t testing.TB) (s statusResponse) {
+	t.Helper()
+	a := get(t, n.urlOf("ADMIN", "/token_revocation/status"))
+	if err := json.Unmarshal([]byte(a.body), &s); err != nil {
+		t.Fatalf("%v: %s", err, a.body)
+	}
+	return s
+}
+
+func (n *node) awaitFresh(t testing.TB) {
+	t.Helper()
+	becomes(t, "the node is fresh", func() bool { return n.status(t).List.Fresh })
+}
+
+func (n *node) awaitStale(t testing.TB) {
+	t.Helper()
+	becomes(t, "the node is stale", func() bool { return bearer(t, n.URL("/"), "unknown").status == 503 })
+}
+
+// mustRevoke revokes a token at the node and insists on success.
+func (n *node) mustRevoke(t testing.TB, token string) {
+	t.Helper()
+	if status, _ := n.tryRevoke(http.DefaultClient, token); status != 200 {
+		t.Fatalf("revoking: %d", status)
+	}
+}
+
+func (n *node) log(t testing.TB) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(n.dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// wantStale checks what a node answers that can't know what is revoked.
+func (n *node) wantStale(t testing.TB, known string) {
+	t.Helper()
+	wantStatus(t, bearer(t, n.URL("/"), known), 401)
+	wantStatus(t, bearer(t, n.urlOf("PORT1", "/"), known), 401)
+	a := bearer(t, n.URL("/"), "unknown")
+	wantStatus(t, a, 503)
+	if a.header.Get("Retry-After") == "" || a.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("a stale answer has %v", a.header)
+	}
+	wantStatus(t, bearer(t, n.urlOf("PORT1", "/"), "unknown"), 200)
+	wantStatus(t, bearer(t, n.urlOf("PORT2", "/"), "unknown"), 200)
+	wantStatus(t, get(t, n.URL("/")), 200)
+	wantStatus(t, get(t, n.URL("/"), "Authorization", "Basic dXNlcjpwYXNz"), 200)
+	wantStatus(t, bearer(t, n.urlOf("PORT3", "/"), known), 200)
+	wantStatus(t, get(t, n.urlOf("ADMIN", "/token_revocation/health")), 503)
+	if metric(n.metrics(t), `caddy_token_revocation_checks_total{verdict="stale"}`) < 1 {
+		t.Error("the metrics count no stale verdict")
+	}
+}

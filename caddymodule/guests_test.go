@@ -1,0 +1,4 @@
+package caddymodule_test
+
+// The Caddyfiles in the docs use stores that are packages of their own.
+import _ "github.com/caddyrevocation/caddy-revocation/caddymodule/redis"

@@ -1,0 +1,159 @@
+package revocation
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// freshnessLog is what OnFreshness was told.
+type freshnessLog struct {
+	mu   sync.Mutex
+	told []Freshness
+}
+
+func (g *freshnessLog) note(f Freshness) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.told = append(g.told, f)
+}
+
+// want compares what was told with what should have been, and that by turns.
+func (g *freshnessLog) want(t *testing.T, want ...bool) {
+	t.Helper()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.told) != len(want) {
+		t.Fatalf("told %+v, want %v", g.told, want)
+	}
+	for i, f := range g.told {
+		if f.Fresh != want[i] || f.Fresh != (f.Cause == nil) {
+			t.Errorf("told %+v, want %v", g.told, want)
+		}
+	}
+}
+
+// What makes a node stale does so after the bound, no earlier than a beat before it, and
+// is told once; what is known to be revoked stays so.
+func TestANodeThatCannotKnowIsStale(t *testing.T) {
+	for name, c := range map[string]struct {
+		begin, end func(*memoryFeed, *feedClient)
+		cause      string
+	}{
+		"cut off": {
+			func(_ *memoryFeed, c *feedClient) { c.cut = errBroken },
+			func(_ *memoryFeed, c *feedClient) { c.cut = nil }, errBroken.Error()},
+		"the feed quiet and the beats dead": {
+			func(_ *memoryFeed, c *feedClient) { c.mute = true },
+			func(_ *memoryFeed, c *feedClient) { c.mute = false }, "deadline"},
+		"beats alive and the feed stuck": {
+			func(_ *memoryFeed, c *feedClient) { c.deaf = true },
+			func(_ *memoryFeed, c *feedClient) { c.deaf = false }, errLapsed.Error()},
+		"its clock is wrong": {
+			func(f *memoryFeed, _ *feedClient) { f.skew = 3 * time.Minute },
+			func(f *memoryFeed, _ *feedClient) { f.skew = 0 }, "set it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, log := newFeed(), new(freshnessLog)
+				n := join(t, f, nil, func(o *Options) { o.OnFreshness = log.note })
+				other := join(t, f, nil)
+				n.untilFresh(t)
+				revoke(t, other.List, blockToken("known"))
+				everywhere(t, []*clusterNode{n}, "known", Revoked)
+				time.Sleep(time.Minute)
+				log.want(t, false, true)
+
+				f.set(func() { c.begin(f, n.client) })
+				began := time.Now()
+				other.Revoke(t.Context(), blockToken("missed"))
+				for !n.Stale() {
+					if v := n.Check("known"); v.State != Revoked {
+						t.Fatal("forgotten")
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				if took := time.Since(began); took > testBound || took < testBound-beatEvery(testBound)-20*time.Millisecond {
+					t.Errorf("stale after %s, the bound is %s", took, testBound)
+				}
+				time.Sleep(10 * time.Second)
+				if v := n.Check("known"); v.State != Revoked || v.Stale {
+					t.Errorf("a token that is known to be revoked: %+v", v)
+				}
+				if v := n.Check("other"); v.State != Active || !v.Stale {
+					t.Errorf("another one: %+v", v)
+				}
+				log.want(t, false, true, false)
+				if fr := n.Freshness(); fr.Fresh || !strings.Contains(fr.Cause.Error(), c.cause) {
+					t.Errorf("%+v, want %s", fr, c.cause)
+				}
+				f.set(func() { c.end(f, n.client) })
+				n.untilFresh(t)
+				synctest.Wait()
+				if v := n.Check("missed"); v.State != Revoked {
+					t.Errorf("fresh, and doesn't know what was revoked meanwhile: %+v", v)
+				}
+				time.Sleep(time.Minute)
+				log.want(t, false, true, false, true)
+			})
+		})
+	}
+}
+
+// A machine that slept asks as soon as it can.
+func TestALapsedLeaseIsRenewedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := join(t, newFeed(), nil, func(o *Options) { o.MaxStaleness = 10 * time.Minute })
+		n.untilFresh(t)
+		time.Sleep(300 * time.Millisecond) // between two ticks
+		n.lease.tick(time.Now().Add(time.Hour))
+		if !n.Stale() {
+			t.Error("it isn't stale")
+		}
+		began := time.Now()
+		n.untilFresh(t)
+		if took := time.Since(began); took > 1100*time.Millisecond {
+			t.Errorf("fresh after %s", took)
+		}
+	})
+}
+
+// A renewal between a look-up and its end says nothing about the look-up.
+func TestALookUpIsOnlyAsGoodAsTheLeaseBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed()
+		f.down = errBroken
+		n := join(t, f, nil)
+		before := n.outlook()
+		f.set(func() { f.down = nil })
+		n.untilFresh(t)
+		if !n.staleBy(before) {
+			t.Error("it counts")
+		}
+		if n.staleBy(n.outlook()) {
+			t.Error("a new one doesn't")
+		}
+	})
+}
+
+func TestTwoDoubtsAreTwoCauses(t *testing.T) {
+	var f freshness
+	now := time.Now()
+	f.lose(recalled, now, errClockBack)
+	f.explain(errBroken)
+	f.judge(func() bool { return true })
+	if c := f.now().Cause.Error(); !strings.Contains(c, errBroken.Error()) || !strings.Contains(c, errClockBack.Error()) {
+		t.Error(c)
+	}
+	f.explain(nil)
+	f.judge(func() bool { return false })
+	if fr := f.now(); fr.Fresh || fr.Cause != errClockBack {
+		t.Errorf("%+v", fr)
+	}
+	f.regain(recalled, now)
+	if fr := f.now(); !fr.Fresh || fr.Cause != nil {
+		t.Errorf("%+v", fr)
+	}
+}

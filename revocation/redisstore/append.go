@@ -1,0 +1,71 @@
+// The way in: one Append, one script, one promise.
+
+package redisstore
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation"
+)
+
+// Append adds the records in one script, and returns nil when the server has written them
+// to its disk (see Durability) and Options.WaitReplicas have them. When ctx ends first,
+// the server may still get to it.
+func (s *Store) Append(ctx context.Context, records []revocation.Record) error {
+	// What is sent must not refer to records: the call may go on when this returns.
+	blocks := blocksOf(records, s.now())
+	args := make([]any, 0, 1+2*len(blocks))
+	args = append(args, newEpoch())
+	for _, b := range blocks {
+		args = append(args, 1+b.class, b.payload)
+	}
+	_, err := call(ctx, s, s.client, func(ctx context.Context, conn *redis.Conn) (struct{}, error) {
+		if len(blocks) == 0 {
+			return struct{}{}, nil
+		}
+		removed, err := appendScript.Run(ctx, conn, s.keys.all, args...).StringSlice()
+		if err != nil {
+			return struct{}{}, err
+		}
+		s.tellRemoved(removed)
+		return struct{}{}, s.wait(ctx, conn)
+	})
+	return err
+}
+
+func newEpoch() string { return uuid.Must(uuid.NewRandom()).String() }
+
+// wait returns when Options.WaitReplicas have what was written on this connection.
+func (s *Store) wait(ctx context.Context, conn *redis.Conn) error {
+	want := s.opts.WaitReplicas
+	if want == 0 {
+		return nil
+	}
+	// The reply comes in time to be read.
+	got, err := conn.Wait(ctx, want, s.opts.Timeout*3/4).Result()
+	if err != nil {
+		return err
+	}
+	if got < int64(want) {
+		return refuse("%d of its replicas have the records, and %d must have them: bring the others back", got, want)
+	}
+	return nil
+}
+
+// clean removes entries that aren't the store's.
+func (s *Store) clean(ctx context.Context) error {
+	removed, err := call(ctx, s, s.client, func(ctx context.Context, conn *redis.Conn) ([]string, error) {
+		return cleanScript.Run(ctx, conn, s.keys.all, newEpoch()).StringSlice()
+	})
+	s.tellRemoved(removed)
+	return err
+}
+
+func (s *Store) tellRemoved(entries []string) {
+	if len(entries) > 0 {
+		s.log.Error("entries in the redis streams of revocations weren't written by this module and were removed: keep other programs away from these keys", "store", s.name, "entries", entries)
+	}
+}
