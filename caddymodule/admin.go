@@ -223,9 +223,12 @@ func (c *adminCall) audit(refused *adminError) {
 	}
 	e := &c.entry
 	if refused != nil {
-		e.Event, e.Outcome, e.Status, e.Detail = revocation.AuditRefused, refused.outcome, refused.status, refused.Error()
-		if refused.status >= http.StatusInternalServerError {
+		e.Outcome, e.Status, e.Detail = refused.outcome, refused.status, refused.Error()
+		switch {
+		case refused.status >= http.StatusInternalServerError:
 			e.Event = revocation.AuditFailed
+		case e.Event == "": // else something was done all the same
+			e.Event = revocation.AuditRefused
 		}
 	}
 	if e.Event == "" {

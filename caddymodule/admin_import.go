@@ -57,6 +57,9 @@ func (c *adminCall) imports() error {
 		stopped = im.failed(err)
 	}
 	if stopped != nil {
+		if im.summary.Accepted > 0 { // and is in force, whoever is at fault
+			c.entry.Event = revocation.AuditImported
+		}
 		return stopped
 	}
 	c.entry.Event, c.entry.Outcome, c.entry.Status, c.entry.Detail = revocation.AuditImported, "imported", http.StatusOK, im.counts()
@@ -207,9 +210,7 @@ func (im *importing) finish() error {
 	if im.summary.Lines == 0 {
 		im.summary.Warnings = append(im.summary.Warnings, "there was nothing to import: the body is empty")
 	}
-	if err == nil {
-		ledger{im.c.app}.imported(im.summary.Accepted)
-	}
+	ledger{im.c.app}.imported(im.list.Durable())
 	return err
 }
 

@@ -50,7 +50,19 @@ func (l *List) HandOver(ctx context.Context, next *List) error {
 	if err := l.copyTo(ctx, next, waiting); err != nil {
 		return fmt.Errorf("carrying revocations over to the new store: %w", err)
 	}
+	l.tellHandedOver(waiting)
 	return nil
+}
+
+// tellHandedOver has OnDurable told of what was pending and is durable now, with the
+// successor.
+func (l *List) tellHandedOver(pending []*waiting) {
+	l.mu.Lock()
+	told := slices.DeleteFunc(pending, func(w *waiting) bool { return !w.tell })
+	l.mu.Unlock()
+	for _, w := range told {
+		l.durable(w.records)
+	}
 }
 
 // withRelatives changes this list and every list that succeeds it or that it
@@ -192,7 +204,7 @@ func (l *List) live(r *Record) bool {
 // append makes records of any revocations effective and waits until they are
 // durable, however long that takes.
 func (l *List) append(ctx context.Context, records []Record) error {
-	done, err := l.enforce(records)
+	done, err := l.enforce(records, false)
 	if err != nil {
 		return err
 	}

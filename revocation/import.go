@@ -41,7 +41,11 @@ type Import struct {
 	shapes    map[Shape]bool // in batch, which the index doesn't have
 	batch     []Record
 	undone    []Record // reinstatements
+	durable   int
 }
+
+// Durable returns how many of the records that were accepted are known to be durable.
+func (im *Import) Durable() int { return im.durable }
 
 // Import begins an import. It reads the whole store first, and remembers the ids of
 // everything in it: some 100 bytes for each record, until the Import is dropped.
@@ -145,6 +149,9 @@ func (im *Import) flush() error {
 		return nil
 	}
 	err := im.list.withRelatives(func(l *List) error { return l.append(im.ctx, im.batch) })
+	if err == nil {
+		im.durable += len(im.batch)
+	}
 	im.batch = im.batch[:0]
 	clear(im.shapes)
 	if errors.Is(err, ErrTooManyShapes) {
@@ -160,6 +167,9 @@ func (im *Import) Finish() error {
 		return err
 	}
 	err := im.list.withRelatives(func(l *List) error { return l.adopt(im.ctx, im.undone) })
+	if err == nil {
+		im.durable += len(im.undone)
+	}
 	return asNotDurable(err)
 }
 

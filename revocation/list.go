@@ -48,6 +48,15 @@ type Options struct {
 	// had, how long it took, and how it ended. It must not block. Default: none.
 	OnAppend func(records int, took time.Duration, err error)
 
+	// OnDurable is told of the records of a revocation, or of a reinstatement, when they
+	// have become durable, also when that is long after Revoke or Reinstate has returned
+	// ErrNotDurable. Of a revocation it is told before Revoke returns, of a reinstatement
+	// only when Reinstate has returned ErrNotDurable. It is told again when the same
+	// records are made durable again, or by another list that this one hands over to.
+	// What is imported isn't told. It must neither block nor change the list. Default:
+	// none.
+	OnDurable func(records []Record)
+
 	// OnFreshness is told when the list's freshness changes, one change at a time.
 	// It must neither block nor ask the list. Default: none.
 	OnFreshness func(Freshness)
@@ -75,7 +84,8 @@ type List struct {
 	logger   *slog.Logger
 	timeout  time.Duration
 	onAppend func(records int, took time.Duration, err error)
-	streams  *Streams // nil while the list is loaded
+	durable  func(records []Record) // Options.OnDurable
+	streams  *Streams               // nil while the list is loaded
 
 	mu        sync.Mutex
 	queue     *queue          // records that are enforced but not durable
@@ -85,7 +95,7 @@ type List struct {
 	closed    bool
 
 	health     StoreHealth
-	complained time.Time // when the log was last told that the store fails
+	complained time.Time // when the log was last told that the store fails; only the writer uses it
 
 	freshness freshness
 
@@ -108,6 +118,7 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 		logger:    opts.Logger,
 		timeout:   opts.CommitTimeout,
 		onAppend:  opts.OnAppend,
+		durable:   opts.OnDurable,
 		freshness: freshness{changed: opts.OnFreshness},
 		cancelled: map[ID]uint32{},
 		watched:   map[place]value{},
@@ -123,6 +134,9 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 	}
 	if l.onAppend == nil {
 		l.onAppend = func(int, time.Duration, error) {}
+	}
+	if l.durable == nil {
+		l.durable = func([]Record) {}
 	}
 	l.queue = newQueue(opts.MaxPending)
 	if err := l.load(ctx); err != nil {
@@ -222,7 +236,7 @@ func validateRevocation(records []Record) error {
 
 // commit enforces the records and waits until they are durable.
 func (l *List) commit(ctx context.Context, records []Record) error {
-	done, err := l.enforce(records)
+	done, err := l.enforce(records, true)
 	if err != nil {
 		return err
 	}
@@ -240,8 +254,9 @@ func (l *List) commit(ctx context.Context, records []Record) error {
 }
 
 // enforce puts the records into the index and into the queue for the store. It
-// returns where the outcome of writing them will be told.
-func (l *List) enforce(records []Record) (<-chan error, error) {
+// returns where the outcome of writing them will be told. OnDurable is told as well if it
+// should be.
+func (l *List) enforce(records []Record, tell bool) (<-chan error, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -258,7 +273,7 @@ func (l *List) enforce(records []Record) (<-chan error, error) {
 			l.apply(&records[i])
 		}
 	}
-	return l.queue.add(records), nil
+	return l.queue.add(records, tell), nil
 }
 
 // admitShapes refuses records that would bring the list to more than MaxShapes
