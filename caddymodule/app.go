@@ -192,6 +192,7 @@ func (a *App) Start() error {
 		if err := a.takeOver(list); err != nil {
 			return err
 		}
+		list.EndStreams()
 	}
 	set, err := a.startIssuers()
 	if err != nil {

@@ -46,25 +46,24 @@ type rejection struct {
 
 // unsearchable is the rejection of a request whose tokens can't be found
 // reliably.
-func unsearchable(err error) rejection {
-	r := rejection{status: http.StatusBadRequest, verdict: verdictInvalidRequest, code: "invalid_request", reason: err.Error()}
+func unsearchable(err error) *rejection {
+	r := &rejection{status: http.StatusBadRequest, verdict: verdictInvalidRequest, code: "invalid_request", reason: err.Error()}
 	if e := new(token.FindError); errors.As(err, &e) {
 		r.status, r.reason = e.Status, strings.ToUpper(e.Reason[:1])+e.Reason[1:]
 	}
 	return r
 }
 
-// about returns the rejection of a request because of a token in it.
-func (r rejection) about(c *token.Candidate, facts *revocation.Facts) rejection {
+// about notes which token of the request it is because of.
+func (r *rejection) about(c *token.Candidate, facts *revocation.Facts) *rejection {
 	r.found, r.candidate, r.fingerprint = true, *c, facts.Fingerprint
 	return r
 }
 
-// because becomes another rejection on account of a token, unless there is one
-// already.
-func (r *rejection) because(c *token.Candidate, facts *revocation.Facts, why rejection) {
-	if r.verdict == "" {
-		*r = why.about(c, facts)
+// keepFirst keeps a rejection on account of a token, unless there is one already.
+func keepFirst(kept **rejection, c *token.Candidate, facts *revocation.Facts, why *rejection) {
+	if *kept == nil {
+		*kept = why.about(c, facts)
 	}
 }
 
@@ -106,7 +105,7 @@ const (
 
 // challenge sets the response's headers. They are still there when the error is
 // handled.
-func (h *RejectRevoked) challenge(w http.ResponseWriter, r *http.Request, rejected rejection) {
+func (h *RejectRevoked) challenge(w http.ResponseWriter, r *http.Request, rejected *rejection) {
 	w.Header().Set("Cache-Control", "no-store")
 	switch rejected.status {
 	case http.StatusServiceUnavailable:

@@ -25,7 +25,7 @@ var errSuccessionCircle = errors.New("a revocation list can't take over from one
 
 // HandOver makes next the successor of l and copies all live records to it. It
 // returns nil when next has made them durable. When next is closed before l,
-// l is on its own again.
+// l is on its own again. What next knew before ends streams with EndStreams.
 func (l *List) HandOver(ctx context.Context, next *List) error {
 	for n := next; n != nil; n = n.successor.Load() {
 		if n == l {
@@ -43,9 +43,7 @@ func (l *List) HandOver(ctx context.Context, next *List) error {
 	l.successor.Store(next)
 	waiting := slices.Clone(l.queue.waiting)
 	l.mu.Unlock()
-	// Whatever is revoked from here on goes to next as well, and what next knows counts
-	// for the exchanges that are open.
-	next.streams.recheck(next)
+	// Whatever is revoked from here on goes to next as well.
 
 	if err := l.copyTo(ctx, next, waiting); err != nil {
 		return fmt.Errorf("carrying revocations over to the new store: %w", err)

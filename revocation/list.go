@@ -61,7 +61,8 @@ type Options struct {
 	// It must neither block nor ask the list. Default: none.
 	OnFreshness func(Freshness)
 
-	// Streams are the open exchanges that end when a record hits one of their tokens.
+	// Streams are the open exchanges that end when a record hits one of their tokens:
+	// from Open on, and those that records hit already when EndStreams is called.
 	// Default: none.
 	Streams *Streams
 }
@@ -142,7 +143,7 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 	if err := l.load(ctx); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	l.watch(opts.Streams)
+	l.streams = opts.Streams
 	background, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	l.running.Go(func() { l.write(background) })
