@@ -223,9 +223,12 @@ func (c *adminCall) audit(refused *adminError) {
 	}
 	e := &c.entry
 	if refused != nil {
-		e.Event, e.Outcome, e.Status, e.Detail = revocation.AuditRefused, refused.outcome, refused.status, refused.Error()
-		if refused.status >= http.StatusInternalServerError {
+		e.Outcome, e.Status, e.Detail = refused.outcome, refused.status, refused.Error()
+		switch {
+		case refused.status >= http.StatusInternalServerError:
 			e.Event = revocation.AuditFailed
+		case e.Event == "": // else something was done all the same
+			e.Event = revocation.AuditRefused
 		}
 	}
 	if e.Event == "" {
@@ -261,10 +264,14 @@ func (c *adminCall) takeTime() {
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 }
 
+// reinstateTimeout is how long a reinstatement may take. It reads the whole store, and
+// one that ends halfway takes effect only at the next start.
+const reinstateTimeout = 5 * time.Minute
+
 // changing returns the context of a change, which goes on when the client is gone: it
 // wanted it.
-func (c *adminCall) changing() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(c.r.Context()), endpoint.DefaultRevokeTimeout)
+func (c *adminCall) changing(timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c.r.Context()), timeout)
 }
 
 // operator returns what makes records of tokens.

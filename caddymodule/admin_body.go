@@ -172,5 +172,18 @@ func hasToken(text string) bool {
 			return true
 		}
 	}
+	// In a path, or behind a name and a colon. This is how "{" begins, with what may
+	// follow it, in base64.
+	for _, begin := range []string{"ey", "ew"} {
+		for at := 0; ; at += len(begin) {
+			next := strings.Index(text[at:], begin)
+			if next < 0 {
+				break
+			}
+			if at += next; token.IsJWT(text[at:]) {
+				return true
+			}
+		}
+	}
 	return false
 }

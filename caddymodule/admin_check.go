@@ -84,7 +84,7 @@ func sentence(e *revocation.Explanation) string {
 	case revocation.Revoked:
 		i := slices.IndexFunc(e.Records, func(m revocation.Match) bool { return m.Rejects })
 		if i < 0 {
-			return fmt.Sprintf("The token is rejected by a %s of shape %s that was made in this very moment.", e.Verdict.Kind, e.Verdict.Shape)
+			return fmt.Sprintf("The token is rejected by a %s of shape %s that was made in this very moment, or is in the store of a reload that is under way.", e.Verdict.Kind, e.Verdict.Shape)
 		}
 		r, others := e.Records[i].Record, 0
 		for _, m := range e.Records[i+1:] {
@@ -96,6 +96,9 @@ func sentence(e *revocation.Explanation) string {
 			r.ID, r.Kind, r.Selector.Shape(), cmp.Or(r.Actor, "somebody"), r.RecordedAt.Format(time.RFC3339), cmp.Or(r.Reason, "no reason was given"))
 		if others > 0 {
 			text += fmt.Sprintf("; and by %s more", count(others, "record"))
+		}
+		if e.ByAnswer {
+			text += "; but only where reject_revoked has verify, since only what its issuer answers says whose it is: elsewhere it passes, to be safe revoke the token itself"
 		}
 		return text + "."
 	case revocation.Malformed:

@@ -67,6 +67,7 @@ func TestWhatIsWrongWithARequestIsSaid(t *testing.T) {
 		{"GET", "records?kind=reinstatement", ``, 400, "block, issued_before or authenticated_before"},
 		{"GET", "records?since=yesterday", ``, 400, "24h or 7d"},
 		{"GET", "records?claim=x", ``, 400, "claim=tenant_id=acme"},
+		{"GET", "records?shape=%2B", ``, 400, "client_id+sub"},
 		{"GET", "records?sub=a&sub=b", ``, 400, "sub is given more than once"},
 		{"GET", "records?sub=", ``, 400, "sub has no value"},
 		{"GET", "records?subject=a", ``, 400, "possible are actor, after, claim,"},

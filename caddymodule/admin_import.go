@@ -49,7 +49,7 @@ func (c *adminCall) imports() error {
 	c.takeTime()
 	// Also when the client goes away, what was accepted becomes durable.
 	ctx := context.WithoutCancel(c.r.Context())
-	if im.list, err = c.run.list.Import(ctx, c.app.retention(), note); err != nil {
+	if im.list, err = c.run.list.Import(ctx, c.retentionOf, note); err != nil {
 		return err
 	}
 	stopped := im.read(arrivingBody{c.r.Body, http.NewResponseController(c.w)})
@@ -57,6 +57,9 @@ func (c *adminCall) imports() error {
 		stopped = im.failed(err)
 	}
 	if stopped != nil {
+		if im.summary.Accepted > 0 { // and is in force, whoever is at fault
+			c.entry.Event = revocation.AuditImported
+		}
 		return stopped
 	}
 	c.entry.Event, c.entry.Outcome, c.entry.Status, c.entry.Detail = revocation.AuditImported, "imported", http.StatusOK, im.counts()
@@ -204,18 +207,22 @@ func (im *importing) finish() error {
 			"%s claims that tokens aren't looked up by, the first in line %d: no token is rejected by them until match_claims of %s has these",
 			names(im.unmatched), im.firstLine, appID))
 	}
-	if err == nil {
-		ledger{im.c.app}.imported(im.summary.Accepted)
+	if im.summary.Lines == 0 {
+		im.summary.Warnings = append(im.summary.Warnings, "there was nothing to import: the body is empty")
 	}
+	ledger{im.c.app}.imported(im.list.Durable())
 	return err
 }
 
 // failed is the error of a list that takes no more.
 func (im *importing) failed(err error) error {
 	known := asAdminError(err)
+	became := "what was accepted is in force here, but a part of it could be lost in a restart"
+	if !errors.Is(err, revocation.ErrNotDurable) {
+		became = "what was accepted last is not in force"
+	}
 	return &adminError{http.StatusServiceUnavailable, known.outcome, adminRetry, storeFailed{fmt.Errorf(
-		"%w; what was accepted is in force here, but a part of it could be lost in a restart (%s): import it once more, what is there already is recognized",
-		err, im.counts())}}
+		"%w; %s (%s): import it once more, what is there already is recognized", err, became, im.counts())}}
 }
 
 // storeFailed is an error that is not about a line.

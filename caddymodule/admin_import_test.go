@@ -150,9 +150,6 @@ func TestOnlyTheFirstThousandErrorsOfAnImportAreTold(t *testing.T) {
 
 // Caddy's admin API gives a request ten seconds to arrive.
 func TestAnImportMayTakeLongerThanTheAdminAPIsReadTimeout(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes longer than ten seconds")
-	}
 	c := startCaddy(t, adminSite)
 	r, w := io.Pipe()
 	request := c.adminRequest(t, "POST", "import", r, "Content-Type", ndjson)

@@ -81,7 +81,7 @@ func (c *adminCall) reinstate() error {
 	}
 	note := revocation.Note{Source: sourceAdmin, Actor: q.Actor, Reason: q.Reason}
 	c.entry.Note, c.entry.Revocation = note, id
-	ctx, cancel := c.changing()
+	ctx, cancel := c.changing(reinstateTimeout)
 	defer cancel()
 	made, err := ledger{c.app}.Reinstate(ctx, note, id)
 	switch {
@@ -175,6 +175,9 @@ var filters = map[string]func(*revocation.Query, string) error{
 	},
 	"shape": func(q *revocation.Query, v string) error {
 		roles := strings.FieldsFunc(v, func(r rune) bool { return r == '+' || r == ' ' }) // + is a space in a query
+		if len(roles) == 0 {
+			return badRequest("shape must be roles, such as client_id+sub")
+		}
 		slices.Sort(roles)
 		q.Shape = revocation.Shape(strings.Join(roles, "+"))
 		return nil

@@ -56,7 +56,7 @@ func (c *adminCall) revoke() error {
 		return c.answer(http.StatusOK, answer)
 	}
 	c.entry.Records = made.records
-	ctx, cancel := c.changing()
+	ctx, cancel := c.changing(endpoint.DefaultRevokeTimeout)
 	defer cancel()
 	if err := (ledger{c.app}).Revoke(ctx, made.records...); err != nil {
 		return c.failed(err, made.records[0].ID)

@@ -124,6 +124,10 @@ func TestARecordIsKeptAsLongAsIsSaidOrAsWhatItHitsCouldBeAccepted(t *testing.T) 
 		issuer https://long.example.com {
 			jwks_uri https://long.example.com/keys
 		}
+		issuer https://longest.example.com {
+			jwks_uri https://longest.example.com/keys
+			max_token_lifetime 60d
+		}
 	`
 	c := startCaddy(t, strings.Replace(adminSite, "match_claims tenant_id", issuer, 1))
 	const margin = 10 * time.Minute // leeway and grace
@@ -142,7 +146,8 @@ func TestARecordIsKeptAsLongAsIsSaidOrAsWhatItHitsCouldBeAccepted(t *testing.T) 
 		`"sub":"c","iss":"https://long.example.com","expires_in":"1d"`:                        {24 * time.Hour, "after the revocation has expired"},
 		`"sub":"d","iss":"https://long.example.com","authenticated_before":"` + hourAgo + `"`: {30*24*time.Hour - time.Hour + margin, ""},
 		`"sub":"e","iss":"https://unknown.example.com"`:                                       {30*24*time.Hour + margin, "not one of the issuers"},
-		`"jkt":"x","expires_in":"90d"`:                                                        {90 * 24 * time.Hour, ""},
+		`"jkt":"y"`:                    {60*24*time.Hour + margin, ""}, // of whichever issuer
+		`"jkt":"x","expires_in":"90d"`: {90 * 24 * time.Hour, ""},
 	} {
 		made := c.revokeBy(t, members)
 		got := time.Until(made.Revocation.Records[0].Expires)
@@ -154,6 +159,20 @@ func TestARecordIsKeptAsLongAsIsSaidOrAsWhatItHitsCouldBeAccepted(t *testing.T) 
 		} else if slices.ContainsFunc(made.Warnings, func(w string) bool { return strings.Contains(w, "until") && !strings.Contains(w, "new logins") }) {
 			t.Errorf("%s: warnings %q", members, made.Warnings)
 		}
+	}
+	// So is what is imported and doesn't say it.
+	for selector, want := range map[string]time.Duration{
+		`"sub":"i","iss":"https://short.example.com"`:   time.Hour,
+		`"sub":"i","iss":"https://longest.example.com"`: 60 * 24 * time.Hour,
+		`"sub":"i","iss":"https://unknown.example.com"`: 30 * 24 * time.Hour,
+		`"jkt":"i"`: 60 * 24 * time.Hour,
+	} {
+		c.importLines(t, `{"kind":"block","selector":{`+selector+`},"actor":"imported"}`, "")
+		page := mustAdmin[revocationsResponse](t, c, 200, "GET", "records?actor=imported&limit=1", "")
+		if got := time.Until(page.Revocations[0].Records[0].Expires) - margin; got < want-time.Minute || got > want+time.Minute {
+			t.Errorf("imported %s: kept for %s, want %s", selector, got, want)
+		}
+		time.Sleep(2 * time.Millisecond) // the newest is the first
 	}
 	never := c.revokeBy(t, `"sub":"f","iss":"https://long.example.com","expires_in":"never"`)
 	if got := never.Revocation.Records[0].Expires; !got.Equal(revocation.Never) {

@@ -54,7 +54,8 @@ func TestTheAdminAPIWritesNoTokenAnywhere(t *testing.T) {
 		if token != opaque { // what isn't a JWT may be a value like any other
 			bodies = append(bodies,
 				`{"reason":"r",`+idp+`,"jti":"`+token+`"}`, `{"reason":"r",`+idp+`,"claims":{"tenant_id":"`+token+`"}}`, `{"reason":"r","sub":"a","iss":"`+token+`"}`,
-				`{"reason":"it was Bearer `+token+`.","sub":"a",`+idp+`}`, `{"reason":"r","actor":"`+token+`"}`,
+				`{"reason":"it was Bearer `+token+`.","sub":"a",`+idp+`}`, `{"reason":"Bearer:`+token+`","sub":"a",`+idp+`}`,
+				`{"reason":"https://app.example.com/cb/`+token+`/x","sub":"a",`+idp+`}`, `{"kind":"block","selector":{"jkt":"x"},"reason":"token-`+token+`"}`, `{"reason":"r","actor":"`+token+`"}`,
 				`{"kind":"block","selector":{"jti":"`+token+`","iss":"x"}}`, `{"kind":"block","selector":{"jkt":"x"},"actor":"`+token+`"}`)
 		}
 		for _, body := range bodies {

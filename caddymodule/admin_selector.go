@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,11 @@ func (c *adminCall) intendSelector(q *revokeRequest, keep time.Duration) (*inten
 		return nil, err
 	}
 	made := new(intended)
+	for _, claim := range append([]revocation.Claim{{Role: revocation.RoleIssuer, Value: q.Issuer}}, claims...) {
+		if strings.TrimSpace(claim.Value) != claim.Value {
+			made.warn("%s begins or ends with white space: only tokens that have it as well are meant", claim.Role)
+		}
+	}
 	issuer, retention, err := c.issuerOf(q, claims, made)
 	if err != nil {
 		return nil, err
@@ -149,7 +155,7 @@ func (c *adminCall) matchClaims() string {
 
 // issuerOf returns the issuer whose tokens are meant, and how long they live.
 func (c *adminCall) issuerOf(q *revokeRequest, claims []revocation.Claim, made *intended) (string, revocation.Retention, error) {
-	retention := c.app.retention()
+	retention := c.retentionOf(revocation.Selector{})
 	iss := q.Issuer
 	if iss == "" {
 		// Select knows whether the claims need one.
@@ -165,12 +171,27 @@ func (c *adminCall) issuerOf(q *revokeRequest, claims []revocation.Claim, made *
 	if token.IsJWT(iss) {
 		return "", retention, badRequest("the value of iss is a token itself: name it as token, so that it isn't kept in clear")
 	}
-	known, lifetime := c.run.issuers.Known(iss)
-	if known == "" && len(c.app.issuers) > 0 {
+	if known, _ := c.run.issuers.Known(iss); known == "" && len(c.app.issuers) > 0 {
 		made.warn("iss is not one of the issuers that are configured (%s): is it written exactly as in the tokens?", strings.Join(c.app.issuerNames(), ", "))
 	}
-	retention.MaxTokenLifetime = cmp.Or(lifetime, retention.MaxTokenLifetime)
-	return iss, retention, nil
+	return iss, c.retentionOf(revocation.Selector{Issuer: iss}), nil
+}
+
+// retentionOf says how long tokens live that a selector hits: those of its issuer, or where
+// it names none, those of any.
+func (c *adminCall) retentionOf(s revocation.Selector) revocation.Retention {
+	retention := c.app.retention()
+	if s.Issuer != "" {
+		_, lifetime := c.run.issuers.Known(s.Issuer)
+		retention.MaxTokenLifetime = cmp.Or(lifetime, retention.MaxTokenLifetime)
+		return retention
+	}
+	longest := cmp.Or(retention.MaxTokenLifetime, revocation.DefaultMaxTokenLifetime)
+	for i := range c.app.Issuers {
+		longest = max(longest, time.Duration(c.app.Issuers[i].MaxTokenLifetime))
+	}
+	retention.MaxTokenLifetime = longest
+	return retention
 }
 
 // needsIssuer reports whether some claim means different things to different issuers.
@@ -230,14 +251,21 @@ func hitsNewTokens(s revocation.Selector) bool {
 	})
 }
 
+// bearerToken is what RFC 6750 §2.1 allows. Others may be accepted, but more likely there
+// is something on either side of the token that doesn't belong to it.
+var bearerToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
+
 // unwrapToken finds the token in what was pasted, and says what was taken off.
 func unwrapToken(pasted string) (text string, removed []string, err error) {
 	text, removed = endpoint.Unwrap(pasted)
 	if text == "" {
 		return "", nil, badRequest("there is no token in token")
 	}
-	if strings.ContainsAny(text, " \t\r\n") {
+	switch {
+	case strings.ContainsAny(text, " \t\r\n"):
 		removed = append(removed, "there is white space within the token: is all of it the token?")
+	case !bearerToken.MatchString(text):
+		removed = append(removed, "there are characters in the token that bearer tokens can't have: is all of it the token?")
 	}
 	return text, removed, nil
 }

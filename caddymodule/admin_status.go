@@ -88,12 +88,8 @@ func (c *adminCall) storeStatus() storeStatus {
 
 // cacheStatus counts the caches of all configurations, as the metrics do.
 func (c *adminCall) cacheStatus() cacheStatus {
-	misses := cacheMissesBefore.Load() + c.run.checker.CacheMisses()
-	checked := tokensChecked.Load()
-	return cacheStatus{
-		Size: cmp.Or(c.app.CacheSize, revocation.DefaultCacheBytes),
-		Hits: checked - min(misses, checked), Misses: misses,
-	}
+	hits, misses := startedApps.cacheFigures()
+	return cacheStatus{Size: cmp.Or(c.app.CacheSize, revocation.DefaultCacheBytes), Hits: hits, Misses: misses}
 }
 
 // openStreams returns how many exchanges are open by what they are.

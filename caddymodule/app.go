@@ -137,8 +137,7 @@ func (l sharedList) Destruct() error {
 	return err
 }
 
-// CaddyModule returns the Caddy module information. Events ask for it at any time, so it
-// has no copy of the app made.
+// CaddyModule returns the Caddy module information. It has no copy of the app made.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  appID,
@@ -166,7 +165,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.emitter, err = newEmitter(ctx, a.emit); err != nil {
 		return err
 	}
-	return registerMetrics(ctx.GetMetricsRegistry(), a)
+	return registerMetrics(ctx.GetMetricsRegistry())
 }
 
 // Validate checks the configuration.
@@ -209,6 +208,7 @@ func (a *App) Start() error {
 		if err := a.begin(shared); err != nil {
 			return err
 		}
+		list.EndStreams()
 	}
 	set, err := a.startIssuers()
 	if err != nil {
@@ -220,6 +220,7 @@ func (a *App) Start() error {
 	}
 	a.running = running{list, shared.store, shared.replica, checker, set, requestProver{set}, shared.events}
 	close(a.ready)
+	startedApps.add(a)
 	return nil
 }
 
@@ -231,6 +232,7 @@ func (a *App) openList() (sharedList, error) {
 		Logger:      log.logger(),
 		Streams:     a.streams,
 		OnAppend:    observeAppend,
+		OnDurable:   func(records []revocation.Record) { tellDurable(events, records) },
 		OnFreshness: func(f revocation.Freshness) { events.put(freshnessEvent(f)) },
 	}
 	list, store, err := a.openStore(options)
@@ -250,8 +252,8 @@ func (a *App) Stop() error { return nil }
 // Cleanup releases what Start acquired. The list is closed with the last
 // configuration that uses it.
 func (a *App) Cleanup() error {
+	startedApps.remove(a)
 	if c := a.running.checker; c != nil {
-		cacheMissesBefore.Add(c.CacheMisses())
 		c.Close()
 	}
 	// The list comes last: the issuers are used with it.

@@ -43,6 +43,27 @@ func BenchmarkCaddy(b *testing.B) {
 	}
 }
 
+// The handler alone, for requests that are no streams.
+func BenchmarkServeHTTP(b *testing.B) {
+	startCaddy(b, oneSite)
+	h := activeHandler(b)
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	for name, headers := range map[string]http.Header{
+		"no token": {},
+		"opaque":   {"Authorization": {"Bearer 0123456789abcdef0123456789abcdef"}, "Accept": {"application/json, text/plain, */*"}},
+		"JWT":      {"Authorization": {"Bearer " + jwt(b, `{"iss":"https://idp.example.com","jti":"1"}`)}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			r, w := httptest.NewRequest(http.MethodGet, "/a/b?c=d", nil), httptest.NewRecorder()
+			r.Header = headers
+			b.ReportAllocs()
+			for b.Loop() {
+				h.ServeHTTP(w, r, next)
+			}
+		})
+	}
+}
+
 // activeServer returns the server of the running Caddyfile's only site.
 func activeServer(t testing.TB) *caddyhttp.Server {
 	t.Helper()

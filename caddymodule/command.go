@@ -51,6 +51,8 @@ func tokensCommand(cmd *cobra.Command) {
 	cmd.FParseErrWhitelist.UnknownFlags = true // they are those of a command that is misspelled
 	cmd.Args = knownCommand
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	// Its own usage is a command behind it, which stands in the next line.
+	cmd.SetUsageTemplate(strings.Replace(cmd.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return withoutTokens(err) })
 	cmd.AddCommand(
 		revokeCommand(), reinstateCommand(), checkCommand(), listCommand(), showCommand(), statusCommand(),

@@ -210,14 +210,19 @@ func flagsFor(selector map[string]string) string {
 }
 
 func flagFor(role, value string) string {
-	value = printable(value)
-	if strings.ContainsAny(value, " '\"$&|;<>()*?[]#~`\\!{}") {
-		value = "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
-	}
 	if name := flagName(role); name != "" {
-		return "--" + name + " " + value
+		return "--" + name + " " + quoted(value)
 	}
-	return "--claim " + role + "=" + value
+	return "--claim " + quoted(role+"="+value)
+}
+
+// quoted writes a word so that a shell takes it as it is.
+func quoted(word string) string {
+	word = printable(word)
+	if strings.ContainsAny(word, " '\"$&|;<>()*?[]#~`\\!{}") {
+		return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	}
+	return word
 }
 
 // flagNames writes a shape as the flags of revoke that make it.
@@ -227,7 +232,7 @@ func flagNames(shape string) string {
 		if name := flagName(role); name != "" {
 			flags = append(flags, "--"+name)
 		} else {
-			flags = append(flags, "--claim "+role)
+			flags = append(flags, "--claim "+quoted(role))
 		}
 	}
 	return strings.Join(flags, " ")

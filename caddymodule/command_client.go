@@ -14,6 +14,9 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -82,7 +85,7 @@ func explainFailure(address string, err error) error {
 		var answer errorResponse
 		switch json.Unmarshal([]byte(answered[2]), &answer); {
 		case answer.Error != "":
-			return errors.New(answer.Error)
+			return errors.New(printable(strings.ReplaceAll(answer.Error, "\n", "; ")))
 		case answered[1] == "404":
 			return fmt.Errorf("the Caddy at %s doesn't have this module: run the binary that it was built into", address)
 		}
@@ -117,8 +120,19 @@ func unreachable(address string) error {
 	return nil
 }
 
-// printJSON prints an answer as it came, as one line.
+// printJSON prints an answer as one line. What would move a terminal's cursor is escaped,
+// as JSON does with only a part of it: it can only stand in strings.
 func printJSON(out io.Writer, answer []byte) error {
-	_, err := fmt.Fprintf(out, "%s\n", bytes.TrimSpace(answer))
+	var line strings.Builder
+	for _, r := range string(bytes.TrimSpace(answer)) {
+		if r < utf8.RuneSelf && r != 0x7f || unicode.IsPrint(r) {
+			line.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&line, `\u%04x`, unit)
+		}
+	}
+	_, err := fmt.Fprintln(out, line.String())
 	return err
 }

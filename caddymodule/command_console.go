@@ -4,6 +4,7 @@ package caddymodule
 // file or a pipe, where nobody can be asked.
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -165,6 +166,10 @@ func (t terminal) ReadHidden(ask func()) (string, error) {
 	return readRaw(t)
 }
 
+// errTypedAhead is what a token with a break in it comes to. What follows the break must
+// not answer the next question: it would be recorded as the reason.
+var errTypedAhead = errors.New("what you typed has several lines: one token was expected. If it was pasted with a line break in it, remove that")
+
 // readRaw reads a line from a terminal that handles no key itself.
 func readRaw(r io.Reader) (string, error) {
 	const (
@@ -172,28 +177,31 @@ func readRaw(r io.Reader) (string, error) {
 		backspace, del      = 8, 127
 	)
 	var line []byte
-	for b := make([]byte, 1); len(line) <= maxTokenInput; {
+	for b := make([]byte, 4096); len(line) <= maxTokenInput; {
 		n, err := r.Read(b)
-		if n == 0 {
-			if errors.Is(err, io.EOF) {
-				break
+		for i, key := range b[:n] {
+			switch key {
+			case '\r', '\n', ctrlD:
+				// What is pasted arrives at once.
+				if len(bytes.TrimLeft(b[i+1:n], "\r\n")) > 0 {
+					return "", errTypedAhead
+				}
+				return string(line), nil
+			case ctrlC:
+				return "", errInterrupted
+			case ctrlU:
+				line = line[:0]
+			case backspace, del:
+				line = line[:max(0, len(line)-1)]
+			default:
+				line = append(line, key)
 			}
-			if err != nil {
-				return "", err
-			}
-			continue
 		}
-		switch b[0] {
-		case '\r', '\n', ctrlD:
-			return string(line), nil
-		case ctrlC:
-			return "", errInterrupted
-		case ctrlU:
-			line = line[:0]
-		case backspace, del:
-			line = line[:max(0, len(line)-1)]
-		default:
-			line = append(line, b[0])
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return "", err
 		}
 	}
 	return string(line), nil

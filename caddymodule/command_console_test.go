@@ -71,17 +71,23 @@ func TestATypedTokenIsAskedForAndNotShown(t *testing.T) {
 func TestReadingATerminalThatHandlesNoKeys(t *testing.T) {
 	long := strings.Repeat("0123456789", 10_000)
 	for keys, want := range map[string]string{
-		"token\rnext":         "token",
+		"token\r\n":           "token",
 		"token\n":             "token",
 		"tokem\x7fn\r":        "token",
 		"\x08\x7ftoken\x04":   "token",
 		"wrong\x15token\r":    "token",
 		"token":               "token",
-		long + "\rnext":       long,
+		long + "\r":           long,
 		"\x7f\x7f\x15\x15t\r": "t",
 	} {
 		if got, err := readRaw(strings.NewReader(keys)); err != nil || got != want {
 			t.Errorf("%.20q is %.20q, %v", keys, got, err)
+		}
+	}
+	// The rest of a token that was pasted with a break in it is no reason.
+	for _, keys := range []string{"tok\ren\r", "tok\nen", "tok\r\n\x03"} {
+		if got, err := readRaw(strings.NewReader(keys)); !errors.Is(err, errTypedAhead) {
+			t.Errorf("%q is %q, %v", keys, got, err)
 		}
 	}
 	if got, err := readRaw(strings.NewReader("tok\x03en\r")); !errors.Is(err, errInterrupted) {

@@ -3,6 +3,7 @@ package caddymodule
 // This file is `caddy tokens export`.
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -59,8 +60,19 @@ func copyExport(w io.Writer, export io.Reader) error {
 }
 
 // writeWhole writes a file for its owner only, which replaces another of that name when
-// it is complete and not before.
+// it is complete and not before. What is there and isn't a file is written to: to put a
+// file into the place of /dev/null would break more than an export.
 func writeWhole(path string, write func(io.Writer) error) (err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target // a link stays one
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // has mode 0600
 	if err != nil {
 		return err

@@ -84,7 +84,7 @@ and asks. In scripts, look at it with --dry-run, then add --yes.`,
 	flags.BoolVar(&f.token, "token", false, "Read a token. The default where no other flag names tokens")
 	flags.StringVar(&f.issuedBefore, "issued-before", "", "Only tokens that were issued up to this `time`: now, 2h, 2026-01-31T12:00:00Z")
 	flags.StringVar(&f.authenticatedBefore, "authenticated-before", "", "Only tokens whose user logged in up to this `time`")
-	flags.StringVar(&f.expiresIn, "expires-in", "", "Forget the revocation after this `duration`, such as 12h or 30d. Default: when no token that it hits can be valid any more")
+	flags.StringVar(&f.expiresIn, "expires-in", "", "Forget the revocation after this `duration`, such as 12h, 30d or never. Default: when no token that it hits can be valid any more")
 	flags.StringVar(&f.reason, "reason", "", "Why, in a few `words`. It is asked for at a terminal")
 	flags.StringVar(&f.actor, "actor", "", "Who revokes, for the record, as a `name`. Default: cli:<user>@<host>")
 	flags.StringVar(&f.cascade, "cascade", "", "What else dies with a token, by its `scope`: session, subject_client (all of its user's with its client), or off. Default: session with a refresh token, else off")

@@ -390,3 +390,39 @@ func TestTokensAreNotTakenFromTheCommandLine(t *testing.T) {
 	wantStatus(t, bearer(t, c.URL("/"), secret), 200)
 	c.tokens("", "revoke", secret).fails(t, "shell's history")
 }
+
+// TestAnExportReplacesOnlyFiles: to put one into the place of /dev/null would break the
+// machine.
+func TestAnExportReplacesOnlyFiles(t *testing.T) {
+	text := func(w io.Writer) error { _, err := io.WriteString(w, "exported"); return err }
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := writeWhole(fmt.Sprintf("/dev/fd/%d", w.Fd()), text); err != nil {
+		t.Error(err)
+	}
+	w.Close()
+	if got, err := io.ReadAll(r); err != nil || string(got) != "exported" {
+		t.Errorf("%q, %v", got, err)
+	}
+
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	if err := os.WriteFile(file, []byte("before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeWhole(link, text); err != nil {
+		t.Error(err)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "exported" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := writeWhole(dir, text); err == nil {
+		t.Error("wrote to a directory")
+	}
+}

@@ -98,8 +98,8 @@ func describeSelector(selector map[string]string, short bool) string {
 			continue
 		case short && role == string(revocation.RoleToken):
 			value = value[:min(len(value), 12)] + "…"
-		case short && len(value) > 48:
-			value = value[:45] + "…"
+		case short && utf8.RuneCountInString(value) > 48:
+			value = string([]rune(value)[:45]) + "…"
 		}
 		parts = append(parts, role+"="+value)
 	}

@@ -1,10 +1,13 @@
 package caddymodule
 
 import (
+	"encoding/json"
+	"errors"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -49,7 +52,7 @@ var (
 		ID: "0199e2a4-0000-7d3e-8f90-a1b2c3d4e5f6", State: stateReinstated, Source: "endpoint", Actor: "app",
 		RecordedAt: noon.Add(-26 * time.Hour),
 		Records: []recordJSON{
-			{Kind: "block", Selector: map[string]string{"token": strings.Repeat("0123456789abcdef", 4)}, Expires: noon.Add(time.Hour)},
+			{Kind: "block", Selector: map[string]string{"token": "y1oEmzfnxBm3SB00ccM8ddqGRVjy_9R_aIXeZ1J7ZI4"}, Expires: noon.Add(time.Hour)},
 			{Kind: "block", Selector: map[string]string{"iss": "https://idp.example.com", "jti": "t-1"}, Expires: revocation.Never},
 		},
 		Reinstated: &reinstatedJSON{ID: "0199e2a4-1111-7d3e-8f90-a1b2c3d4e5f6", Source: "admin", Actor: "cli:eve@laptop", Reason: "a test\x1b[2J", RecordedAt: noon.Add(-time.Minute)},
@@ -73,7 +76,7 @@ RECORDED              ID                                    WHAT                
 	wantPrinted(t, out.String(), `
 RECORDED              ID                                    STATE       WHAT                                 KIND                                   EXPIRES  BY              WHY
 2026-01-31 10:00 UTC  0199e2a4-5b1c-7d3e-8f90-a1b2c3d4e5f6  live        sub=alice @ https://idp.example.com  issued before 2026-01-31 10:00:00 UTC  in 30 d  cli:eve@laptop  lost phone
-2026-01-30 10:00 UTC  0199e2a4-0000-7d3e-8f90-a1b2c3d4e5f6  reinstated  token=0123456789ab…                  block                                  in 1 h   app
+2026-01-30 10:00 UTC  0199e2a4-0000-7d3e-8f90-a1b2c3d4e5f6  reinstated  token=y1oEmzfnxBm3…                  block                                  in 1 h   app
                                                                         jti=t-1 @ https://idp.example.com    block                                  never
 `)
 }
@@ -97,9 +100,9 @@ Taken back      2026-01-31 11:59:00 UTC (1 min ago)
   under the id  0199e2a4-1111-7d3e-8f90-a1b2c3d4e5f6
 
 Its records:
-  KIND   WHAT                                                                    EXPIRES
-  block  token=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef  2026-01-31 13:00:00 UTC (in 1 h)
-  block  jti=t-1 @ https://idp.example.com                                       never
+  KIND   WHAT                                               EXPIRES
+  block  token=y1oEmzfnxBm3SB00ccM8ddqGRVjy_9R_aIXeZ1J7ZI4  2026-01-31 13:00:00 UTC (in 1 h)
+  block  jti=t-1 @ https://idp.example.com                  never
 `)
 }
 
@@ -138,7 +141,7 @@ Nothing was recorded: the token has expired, and nobody accepts it any more.
 func TestWhatACheckSays(t *testing.T) {
 	inUTC(t)
 	answer := checkResponse{
-		Verdict: "revoked", Reason: "A cutoff for sub hits it.", Fingerprint: strings.Repeat("ab", 32), JWT: true,
+		Verdict: "revoked", Reason: "A cutoff for sub hits it.", Fingerprint: "y1oEmzfnxBm3SB00ccM8ddqGRVjy_9R_aIXeZ1J7ZI4", JWT: true,
 		Issuers: []string{"https://idp.example.com"}, Claims: map[string][]string{"sub": {"alice"}, "jti": {"t-1"}},
 		IssuedAt: noon.Add(-3 * time.Hour), Expires: noon.Add(time.Hour), Unproven: "no issuer is configured",
 		Records: []matchedRecordJSON{{
@@ -146,9 +149,10 @@ func TestWhatACheckSays(t *testing.T) {
 			Why:    "the token was issued at 2026-01-31T09:00:00Z, not after the cutoff", Rejects: true,
 		}},
 		Matches: []selectableJSON{
-			{"token", map[string]string{"token": strings.Repeat("ab", 32)}},
+			{"token", map[string]string{"token": "y1oEmzfnxBm3SB00ccM8ddqGRVjy_9R_aIXeZ1J7ZI4"}},
 			{"client_id+sub", map[string]string{"iss": "https://idp.example.com", "sub": "alice o'hara", "client_id": "app"}},
 			{"tenant", map[string]string{"iss": "https://idp.example.com", "tenant": "acme"}},
+			{"$(reboot)", map[string]string{"iss": "https://idp.example.com", "$(reboot)": "acme"}},
 		},
 		Impossible: []impossibleJSON{{"sid", "the token has no sid"}, {"tenant+sub", "the token has no tenant"}},
 		Warnings:   []string{"the token has no exp"},
@@ -168,7 +172,7 @@ Records that name it:
 
 The token:
   Form         JWT
-  Fingerprint  abababababababababababababababababababababababababababababababab
+  Fingerprint  y1oEmzfnxBm3SB00ccM8ddqGRVjy_9R_aIXeZ1J7ZI4
   Issuer       https://idp.example.com
   jti          t-1
   sub          alice
@@ -177,9 +181,10 @@ The token:
   Genuine      not proven: no issuer is configured
 
 Flags of revoke that name it:
-  --fingerprint abababababababababababababababababababababababababababababababab
+  --fingerprint y1oEmzfnxBm3SB00ccM8ddqGRVjy_9R_aIXeZ1J7ZI4
   --client app --subject 'alice o'\''hara' --issuer https://idp.example.com
   --claim tenant=acme --issuer https://idp.example.com
+  --claim '$(reboot)=acme' --issuer https://idp.example.com
 
 Flags that can't name it:
   --session                 the token has no sid
@@ -309,5 +314,29 @@ func TestTheDocsNameEveryCommandAndFlag(t *testing.T) {
 				t.Errorf("the page lacks %s %s", cmd.Name(), flag[1])
 			}
 		}
+	}
+}
+
+// TestWhatTheAPISaysMovesNoCursor: reasons and names are others'.
+func TestWhatTheAPISaysMovesNoCursor(t *testing.T) {
+	hostile := "a\x1b[2J\u009b31m\x7f\u202e\U000e0001é"
+	body, err := json.Marshal(errorResponse{Error: hostile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := explainFailure("localhost:2019", errors.New("caddy responded with error: HTTP 409: "+string(body)))
+	if want := "a\uFFFD[2J\uFFFD31m\uFFFD\uFFFD\uFFFDé"; said.Error() != want {
+		t.Errorf("says %q, want %q", said, want)
+	}
+	var out strings.Builder
+	if err := printJSON(&out, body); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsFunc(strings.TrimSpace(out.String()), func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("prints %q", &out)
+	}
+	var again errorResponse
+	if err := json.Unmarshal([]byte(out.String()), &again); err != nil || again.Error != hostile {
+		t.Errorf("is %q, %v", again.Error, err)
 	}
 }

@@ -35,7 +35,7 @@ type metricDesc struct {
 func ourMetrics(t *testing.T) map[string]metricDesc {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	if err := registerMetrics(registry, new(App)); err != nil {
+	if err := registerMetrics(registry); err != nil {
 		t.Fatal(err)
 	}
 	families, err := registry.Gather()

@@ -27,6 +27,10 @@ const (
 	eventFresh      = "revocation_list_fresh"
 )
 
+func init() {
+	caddy.RegisterModule(eventOrigins{})
+}
+
 const (
 	// maxQueuedEvents is how many events may wait for those before them.
 	maxQueuedEvents = 1024
@@ -57,8 +61,40 @@ func newEmitter(ctx caddy.Context, started func()) (*emitter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the events app: %w", err)
 	}
-	e := &emitter{ctx, app.(*caddyevents.App)}
+	// It ends with the configuration, and there is nothing in it to clean up.
+	own, _ := caddy.NewContext(ctx)
+	origin, err := own.LoadModuleByID(string(eventOrigins{}.CaddyModule().ID), nil)
+	if err != nil {
+		return nil, fmt.Errorf("loading the origin of events: %w", err)
+	}
+	e := &emitter{origin.(*eventOrigin).ctx, app.(*caddyevents.App)}
 	return e, e.app.On("started", &startedHandler{started})
+}
+
+// eventOrigins makes the module that events come from, the app. A context says which
+// module it was made for by a list that it shares with the contexts of other modules: where
+// a handler loads the app, what that handler loads next takes the app's place. So events
+// have a context of their own, which only loading a module makes.
+type eventOrigins struct{}
+
+// CaddyModule returns the Caddy module information.
+func (eventOrigins) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  appID + ".events",
+		New: func() caddy.Module { return new(eventOrigin) },
+	}
+}
+
+// eventOrigin is the app to events.
+type eventOrigin struct{ ctx caddy.Context }
+
+// CaddyModule returns the app's module information.
+func (*eventOrigin) CaddyModule() caddy.ModuleInfo { return new(App).CaddyModule() }
+
+// Provision keeps the context.
+func (o *eventOrigin) Provision(ctx caddy.Context) error {
+	o.ctx = ctx
+	return nil
 }
 
 // startedHandler hears of Caddy's own event of a configuration that has started.
@@ -166,13 +202,16 @@ func (q *eventQueue) close() {
 	case <-q.done:
 	case <-timer.C:
 	}
-	for {
+	for lost := int64(0); ; lost++ {
 		select {
 		case <-q.queue:
-			q.lose(1)
+			continue
 		default:
-			return
 		}
+		if lost > 0 {
+			q.lose(lost)
+		}
+		return
 	}
 }
 

@@ -315,3 +315,68 @@ func TestEventsWaitUntilEverythingHasStarted(t *testing.T) {
 	unused.put(event{eventFresh, nil})
 	unused.close() // no configuration ever started: it doesn't wait for one
 }
+
+// What the store didn't take at first is told when it does, and once: whether or not
+// anybody asks again.
+func TestWhatBecomesDurableLaterIsToldAndCountedOnce(t *testing.T) {
+	events := record(t)
+	c := startCaddy(t, recordingTo("a", "{\n\ttoken_revocation {\n\t\tstore switched DIR/records.db\n\t}\n}\n"+oneSite))
+	before, reader := c.metrics(t), activeApp(t).reader
+	wantRevoked := func(token string) (id string) {
+		t.Helper()
+		e := events.next(t).event
+		if e.Name() != eventRevoked || e.Data["fingerprint"] != reader.ReadFacts(token).Fingerprint.String() {
+			t.Fatalf("%s: %v, want that of %s", e.Name(), e.Data, token)
+		}
+		return e.Data["revocation_id"].(string)
+	}
+	nothingYet := func() {
+		t.Helper()
+		if n := len(events.heard); n != 0 {
+			t.Fatalf("%d events of what isn't durable", n)
+		}
+	}
+	mend := failStore(t)
+	for _, token := range []string{"a", "b"} {
+		wantStatus(t, postAs(t, c.URL("/oauth2/revoke"), "app", appSecret, token), 503)
+	}
+	nothingYet()
+	mend()
+	id := wantRevoked("a") // nobody has asked again
+	wantRevoked("b")
+	mustRevoke(t, c.URL("/oauth2/revoke"), "b")
+	mustRevoke(t, c.URL("/oauth2/revoke"), "c")
+	wantRevoked("c")
+
+	mend = failStore(t)
+	refused(t, c.admin(t, "DELETE", "records/"+id, `{"reason":"r"}`), 503)
+	nothingYet()
+	mend()
+	if e := events.next(t).event; e.Name() != eventReinstated || !reflect.DeepEqual(e.Data["reinstates"], []string{id}) {
+		t.Errorf("%s: %v", e.Name(), e.Data)
+	}
+	for name, want := range map[string]float64{`recorded_total{source="endpoint"}`: 3, "reinstatements_total": 1} {
+		if got := c.grown(t, before, name); got != want {
+			t.Errorf("%s grew by %v, want %v", name, got, want)
+		}
+	}
+}
+
+// Whatever module loads the app, and whatever that one loads then.
+func TestEventsComeFromTheApp(t *testing.T) {
+	events := record(t)
+	for _, site := range []string{
+		oneSite,
+		strings.Replace(oneSite, ":PORT {", "http://127.0.0.1:PORT {", 1),
+	} {
+		c := startCaddy(t, recordingTo("a", site))
+		mustRevoke(t, c.URL("/oauth2/revoke"), "token")
+		e := events.next(t).event
+		if id := e.Origin().CaddyModule().ID; id != appID {
+			t.Errorf("the event comes from %s", id)
+		}
+		if err := caddy.Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ package caddymodule
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
@@ -24,12 +25,7 @@ func (l ledger) Revoke(ctx context.Context, records ...revocation.Record) error 
 	ctx, end := traceStore(ctx, records...)
 	err = run.list.Revoke(ctx, records...)
 	end(err)
-	if err != nil {
-		return err
-	}
-	countRecorded(records[0].Source, len(records))
-	run.events.put(revokedEvent(records))
-	return nil
+	return err // that it is durable, tellDurable tells
 }
 
 // Reinstate waits for the app and takes revocations back, as revocation.List.Reinstate
@@ -45,9 +41,51 @@ func (l ledger) Reinstate(ctx context.Context, note revocation.Note, ids ...revo
 	if err != nil {
 		return made, err
 	}
-	reinstatementsTotal.Inc()
-	run.events.put(reinstatedEvent(made))
+	tellDurable(run.events, []revocation.Record{made})
 	return made, nil
+}
+
+// tellDurable counts a revocation or a reinstatement that is durable, and tells of it. It
+// is a list's OnDurable.
+func tellDurable(events *eventQueue, records []revocation.Record) {
+	switch first := &records[0]; {
+	case !told.first(first.ID):
+	case first.Kind == revocation.Reinstatement:
+		reinstatementsTotal.Inc()
+		events.put(reinstatedEvent(*first))
+	default:
+		countRecorded(first.Source, len(records))
+		events.put(revokedEvent(records))
+	}
+}
+
+// told are the revocations that were told of last: a client that tries again makes the
+// same one durable once more, and so do the lists of two configurations.
+var told recently
+
+// rememberedTold is how many of them are remembered before the oldest are forgotten; at
+// most twice as many are kept.
+const rememberedTold = 1 << 15 // some 2 MiB
+
+// recently are the ids that came last.
+type recently struct {
+	mu                sync.Mutex
+	current, previous map[revocation.ID]struct{}
+}
+
+// first reports whether the id didn't come before.
+func (r *recently) first(id revocation.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, known := r.current[id]
+	if _, before := r.previous[id]; known || before {
+		return false
+	}
+	if r.current == nil || len(r.current) >= rememberedTold {
+		r.previous, r.current = r.current, map[revocation.ID]struct{}{}
+	}
+	r.current[id] = struct{}{}
+	return true
 }
 
 // imported counts records that were imported and are durable. There is no event for

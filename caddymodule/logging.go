@@ -55,17 +55,11 @@ func (h followingHandler) WithGroup(name string) slog.Handler {
 	return followingHandler{h.log, func(next slog.Handler) slog.Handler { return h.with(next).WithGroup(name) }}
 }
 
-// auditLog is not a module, but has the name of one: Caddy's logs include and exclude
-// by such names.
-type auditLog struct{}
-
-// CaddyModule names the audit log.
-func (auditLog) CaddyModule() caddy.ModuleInfo { return caddy.ModuleInfo{ID: appID + ".audit"} }
-
-// auditLogger returns the logger of the audit log. It is made as caddy.Context.Slogger
-// makes that of a module: without stack traces, which slog's errors would have.
+// auditLogger returns the logger of the audit log. Its core is that of the app's own
+// logger, since Caddy decides by modules which logs have lines of a logger at all: a name
+// of its own would be none that a log which includes the app's has heard of. It has no
+// stack traces, which slog's errors would have.
 func auditLogger(ctx caddy.Context) *slog.Logger {
-	var log auditLog
-	return slog.New(zapslog.NewHandler(ctx.Logger(log).Core(),
-		zapslog.WithName(string(log.CaddyModule().ID)), zapslog.AddStacktraceAt(slog.Level(math.MaxInt))))
+	return slog.New(zapslog.NewHandler(ctx.Logger().Core(),
+		zapslog.WithName(appID+".audit"), zapslog.AddStacktraceAt(slog.Level(math.MaxInt))))
 }

@@ -176,3 +176,20 @@ func TestPersonalDataCanBeTakenOutOfTheAuditLog(t *testing.T) {
 		t.Errorf("the log has the name, %v: %s", err, content)
 	}
 }
+
+// A log that includes all of the module has the audit log as well.
+func TestTheAuditLogBelongsToTheModule(t *testing.T) {
+	c := startCaddy(t, `
+{
+	log module {
+		include token_revocation
+		output file DIR/module.log
+	}
+}
+`+oneSite)
+	mustRevoke(t, c.URL("/oauth2/revoke"), "token")
+	lines := logLines(t, filepath.Join(c.dir, "module.log"))
+	if len(lines) != 1 || lines[0]["logger"] != "token_revocation.audit" {
+		t.Errorf("the log has %v", lines)
+	}
+}

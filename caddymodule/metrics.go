@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +17,8 @@ import (
 
 // Caddy makes a new registry for every configuration. What counts up lives here
 // and is registered with each of them, so that it survives reloads; what is
-// measured is asked of the app that the registry belongs to.
+// measured is asked of the app that runs: the admin API goes on with the registry of a
+// configuration that has failed.
 
 const (
 	metricsNamespace = "caddy"
@@ -76,8 +79,7 @@ var (
 	endpointCounters = counters(endpointRequestsTotal, endpoint.Outcomes()...)
 	recordedCounters = counters(recordedTotal, allSources...)
 
-	tokensChecked     atomic.Uint64 // look-ups in the caches of all configurations
-	cacheMissesBefore atomic.Uint64 // misses in the caches of configurations that ended
+	tokensChecked atomic.Uint64 // look-ups in the caches of all configurations
 )
 
 // The sources of records, as recorded_total has them. Records say themselves where they
@@ -156,12 +158,11 @@ func observeIssuer(name string) func(issuer.Call, issuer.Outcome) {
 	}
 }
 
-// registerMetrics registers the metrics with the registry of the app's
-// configuration.
-func registerMetrics(registry *prometheus.Registry, a *App) error {
+// registerMetrics registers the metrics with the registry of a configuration.
+func registerMetrics(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
 		checksTotal, checkDuration, endpointRequestsTotal, issuerRequestsTotal, recordedTotal, reinstatementsTotal,
-		storeAppendDuration, storeErrorsTotal, streamsOpen, streamsCutTotal, eventsDropped, appCollector{a},
+		storeAppendDuration, storeErrorsTotal, streamsOpen, streamsCutTotal, eventsDropped, appCollector{},
 	} {
 		err := registry.Register(c)
 		if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
@@ -171,8 +172,56 @@ func registerMetrics(registry *prometheus.Registry, a *App) error {
 	return nil
 }
 
-// appCollector reads the figures of an app when Prometheus asks for them.
-type appCollector struct{ app *App }
+// startedApps are the apps that have started and haven't ended: two in a reload.
+var startedApps appsInUse
+
+type appsInUse struct {
+	mu     sync.Mutex
+	apps   []*App // the last one is in use
+	misses uint64 // in the caches of those that ended
+}
+
+func (u *appsInUse) add(a *App) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.apps = append(u.apps, a)
+}
+
+// remove ends what add began, if it did.
+func (u *appsInUse) remove(a *App) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if i := slices.Index(u.apps, a); i >= 0 {
+		u.apps = slices.Delete(u.apps, i, i+1)
+		u.misses += a.running.checker.CacheMisses()
+	}
+}
+
+// last returns the app in use, or nil.
+func (u *appsInUse) last() *App {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.apps) == 0 {
+		return nil
+	}
+	return u.apps[len(u.apps)-1]
+}
+
+// cacheFigures returns how many tokens were found in the caches of all configurations, and
+// how many weren't.
+func (u *appsInUse) cacheFigures() (hits, misses uint64) {
+	u.mu.Lock()
+	misses = u.misses
+	for _, a := range u.apps {
+		misses += a.running.checker.CacheMisses()
+	}
+	u.mu.Unlock()
+	hits = tokensChecked.Load()
+	return hits - min(misses, hits), misses // a check that is under way may count as a miss already
+}
+
+// appCollector reads the figures of the app that runs when Prometheus asks for them.
+type appCollector struct{}
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, name), help, labels, nil)
@@ -200,11 +249,12 @@ func (appCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (c appCollector) Collect(ch chan<- prometheus.Metric) {
-	if !c.app.started() {
+func (appCollector) Collect(ch chan<- prometheus.Metric) {
+	app := startedApps.last()
+	if app == nil {
 		return
 	}
-	stats := c.app.running.list.Stats()
+	stats := app.running.list.Stats()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
@@ -214,13 +264,13 @@ func (c appCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(indexBytesDesc, float64(stats.Bytes))
 	gauge(pendingDesc, float64(stats.Pending))
 	fresh, staleness := 1.0, 0.0
-	if f := c.app.running.list.Freshness(); !f.Fresh {
+	if f := app.running.list.Freshness(); !f.Fresh {
 		fresh, staleness = 0, max(0, time.Since(f.Since).Seconds())
 	}
 	gauge(freshDesc, fresh)
 	gauge(stalenessDesc, staleness)
 
-	for _, status := range c.app.running.issuers.Statuses() {
+	for _, status := range app.running.issuers.Statuses() {
 		ready := 0.0
 		if status.Ready() {
 			ready = 1
@@ -229,9 +279,7 @@ func (c appCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(issuerKeysDesc, float64(status.Keys), status.Issuer)
 	}
 
-	misses := cacheMissesBefore.Load() + c.app.running.checker.CacheMisses()
-	hits := tokensChecked.Load()
-	hits -= min(misses, hits) // a check that is under way may count as a miss already
+	hits, misses := startedApps.cacheFigures()
 	ch <- prometheus.MustNewConstMetric(cacheHitsDesc, prometheus.CounterValue, float64(hits))
 	ch <- prometheus.MustNewConstMetric(cacheMissesDesc, prometheus.CounterValue, float64(misses))
 }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -110,5 +111,32 @@ func TestSomeChecksAreTimed(t *testing.T) {
 	}
 	if sum := c.grown(t, before, "check_duration_seconds_sum"); sum <= 0 || sum > 10 {
 		t.Errorf("together they took %v s", sum)
+	}
+}
+
+// After a reload that failed, the admin API has the metrics of that configuration's
+// registry. They tell of the one that runs.
+func TestMetricsAreThoseOfTheConfigurationThatRuns(t *testing.T) {
+	c := startCaddy(t, oneSite)
+	mustRevoke(t, c.URL("/oauth2/revoke"), "a")
+	beforeFailing = func() {}
+	for n := range 8 { // apps are started in any order
+		failing := "{\n\tfailing_app\n\ttoken_revocation {\n\t\tstore bolt DIR/other.db\n\t}\n}\n" + oneSite
+		if n%2 == 0 {
+			failing = "{\n\tfailing_app\n}\n" + oneSite
+		}
+		before := c.metrics(t)
+		if err := c.tryLoad(failing); err == nil {
+			t.Fatal("an app that fails is no error")
+		}
+		bearer(t, c.URL("/"), fmt.Sprint("token-", n))
+		mustRevoke(t, c.URL("/oauth2/revoke"), fmt.Sprint("token-", n))
+		for name, want := range map[string]float64{
+			`records{kind="block",shape="token"}`: 1, "cache_misses_total": 1, "cache_hits_total": 0, "list_fresh": 0,
+		} {
+			if got := c.grown(t, before, name); got != want {
+				t.Errorf("%s grew by %v, want %v", name, got, want)
+			}
+		}
 	}
 }

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/token"
 )
 
@@ -186,28 +184,31 @@ func (h *RejectRevoked) ServeHTTP(w http.ResponseWriter, r *http.Request, next c
 	if !h.DryRun {
 		dropForeignUpgrades(r)
 	}
-	kind := h.streamKind(r)
+	var kind streamKind
+	if len(candidates) > 0 {
+		kind = h.streamKind(r)
+	}
 	began := beginCheck()
 	facts, rejected := h.check(r, candidates, err, kind != "")
 	endCheck(began)
 	var stream *exchange
-	if rejected.verdict == "" && len(facts) > 0 {
+	if rejected == nil && len(facts) > 0 {
 		stream, rejected = h.open(w, r, kind, candidates, facts)
 	}
-	if rejected.verdict == "" {
+	if rejected == nil {
 		verdict := verdictActive
 		if len(candidates) == 0 {
 			verdict = verdictAbsent
 		}
 		countCheck(verdict)
-		traceCheck(r.Context(), verdict, &rejected)
+		traceCheck(r.Context(), verdict, nil)
 		if stream != nil {
 			return stream.serve(r, next)
 		}
 		return next.ServeHTTP(w, r)
 	}
 	countCheck(rejected.verdict)
-	traceCheck(r.Context(), rejected.verdict, &rejected)
+	traceCheck(r.Context(), rejected.verdict, rejected)
 	rejected.setPlaceholders(r)
 	h.log(r, rejected)
 	if h.DryRun {
@@ -227,159 +228,6 @@ func dropForeignUpgrades(r *http.Request) {
 			return
 		}
 	}
-}
-
-// check finds the reason why the request must not pass, in this order: a
-// revoked token, a request that can't be searched, a malformed token, one that isn't
-// genuine or not for here and now, one of which that can't be told, one that may have been
-// revoked, too many tokens, none. The zero rejection lets it pass. The facts of the candidates are returned where
-// they are to be kept.
-func (h *RejectRevoked) check(r *http.Request, candidates []token.Candidate, findErr error, keep bool) ([]*revocation.Facts, rejection) {
-	// A request that is refused in any case isn't worth asking an issuer about it.
-	verdicts, rejected := h.verdicts(r, candidates, h.Verify != nil && findErr == nil, keep)
-	if rejected.verdict == "" {
-		rejected = h.judge(r, &verdicts, findErr)
-	}
-	return verdicts.facts, rejected
-}
-
-// judge finds the reason why a request without a revoked token must not pass.
-func (h *RejectRevoked) judge(r *http.Request, verdicts *verdicts, findErr error) rejection {
-	if findErr != nil {
-		return unsearchable(findErr)
-	}
-	if verdicts.malformed.verdict != "" {
-		return verdicts.malformed
-	}
-	if verdicts.unverified.verdict != "" {
-		return verdicts.unverified
-	}
-	if verdicts.unavailable.verdict != "" {
-		return verdicts.unavailable
-	}
-	if verdicts.stale.verdict != "" {
-		return verdicts.stale
-	}
-	if h.Strict && verdicts.several {
-		return rejection{
-			status: http.StatusBadRequest, verdict: verdictInvalidRequest, code: "invalid_request",
-			reason: "The request carries more than one access token",
-		}
-	}
-	if h.RequireToken && !verdicts.presented && !isPreflight(r) {
-		return rejection{status: http.StatusUnauthorized, verdict: verdictAbsent, reason: "An access token is required"}
-	}
-	return rejection{}
-}
-
-// verdicts is what the tokens of one request amount to when none is revoked.
-type verdicts struct {
-	presented bool // there is a token
-	several   bool // there are different ones
-
-	// Because of the first token that is:
-	malformed   rejection
-	unverified  rejection
-	unavailable rejection
-	stale       rejection
-
-	facts []*revocation.Facts // of each candidate
-}
-
-// verdicts looks up all candidates, and verifies them if it should. It returns a
-// rejection when one is revoked or when that can't be known.
-func (h *RejectRevoked) verdicts(r *http.Request, candidates []token.Candidate, verify, keep bool) (v verdicts, _ rejection) {
-	if len(candidates) == 0 {
-		return v, rejection{}
-	}
-	ctx, cancel := r.Context(), func() {}
-	run, err := h.app.wait(ctx)
-	if err != nil {
-		return v, rejection{
-			status: http.StatusServiceUnavailable, verdict: verdictUnavailable, reason: "The revocation list is not loaded yet",
-			retryAfter: retryList,
-		}
-	}
-	if verify && len(candidates) > 1 { // together they have no more time than one
-		ctx, cancel = context.WithTimeout(ctx, proofTimeout)
-	}
-	defer cancel()
-	var first *revocation.Facts
-	for i := range candidates {
-		c := &candidates[i]
-		var verdict revocation.Verdict
-		var unverified rejection
-		// What only a sloppy upstream takes for a token could be a forged one beside a
-		// genuine one. Others it can't read without asking, so that they may be anything.
-		prove := verify && (!c.Probe || token.IsJWT(c.Token))
-		if prove {
-			tokensChecked.Add(1)
-			var proof *revocation.Proof
-			verdict, proof, err = run.checker.CheckProven(ctx, h.Verify.presented(c), run.prover)
-			if verdict.State == revocation.Active {
-				unverified = h.Verify.outcome(proof, err)
-			}
-		} else {
-			verdict = look(run.checker, c)
-		}
-		if verdict.State == revocation.Revoked {
-			return v, revoked(c, verdict)
-		}
-		if keep {
-			v.facts = append(v.facts, verdict.Facts)
-		}
-		// As with verify, what only a sloppy upstream reads counts where it is surely a
-		// token: to refuse passwords would take down what this handler isn't for.
-		if verdict.Stale && h.denyStale && (!c.Probe || token.IsJWT(c.Token)) {
-			v.stale.because(c, verdict.Facts, stale)
-		}
-		if c.Probe && !prove {
-			continue
-		}
-		v.presented = v.presented || !c.Probe
-		switch {
-		case c.Probe:
-		case first == nil:
-			first = verdict.Facts
-		case first.Fingerprint != verdict.Facts.Fingerprint:
-			v.several = true
-		}
-		if verdict.State == revocation.Malformed && !h.mayPass(verdict.Facts.Malformed) {
-			v.malformed.because(c, verdict.Facts, rejection{
-				status: http.StatusUnauthorized, verdict: verdictMalformed, code: "invalid_token",
-				reason: "The access token is malformed: " + verdict.Facts.Malformed.Error(),
-			})
-		}
-		switch unverified.verdict {
-		case verdictUnverified:
-			v.unverified.because(c, verdict.Facts, unverified)
-		case verdictUnavailable:
-			v.unavailable.because(c, verdict.Facts, unverified)
-		}
-	}
-	return v, rejection{}
-}
-
-// look looks a candidate up. Of one that may be a password nothing is kept.
-func look(checker *revocation.Checker, c *token.Candidate) revocation.Verdict {
-	if c.Secret {
-		return checker.CheckOnce(c.Token)
-	}
-	tokensChecked.Add(1)
-	return checker.Check(c.Token)
-}
-
-// mayPass reports whether a malformed token is let through. JSON serializations
-// aren't in any case: one may have several signatures, and libraries differ in
-// which of them makes the token.
-func (h *RejectRevoked) mayPass(malformed error) bool {
-	return h.Malformed == "pass" && malformed != token.MalformedSerialization
-}
-
-// isPreflight reports whether the request is a CORS preflight, which carries no
-// credentials: Fetch standard, CORS-preflight request.
-func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && len(r.Header["Origin"]) > 0 && len(r.Header["Access-Control-Request-Method"]) > 0
 }
 
 // Interface guards

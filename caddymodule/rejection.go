@@ -50,8 +50,8 @@ type rejection struct {
 
 // unsearchable is the rejection of a request whose tokens can't be found
 // reliably.
-func unsearchable(err error) rejection {
-	r := rejection{status: http.StatusBadRequest, verdict: verdictInvalidRequest, code: "invalid_request", reason: err.Error()}
+func unsearchable(err error) *rejection {
+	r := &rejection{status: http.StatusBadRequest, verdict: verdictInvalidRequest, code: "invalid_request", reason: err.Error()}
 	if e := new(token.FindError); errors.As(err, &e) {
 		r.status, r.reason = e.Status, strings.ToUpper(e.Reason[:1])+e.Reason[1:]
 	}
@@ -59,30 +59,23 @@ func unsearchable(err error) rejection {
 }
 
 // stale is the rejection of a request with a token that may have been revoked.
-var stale = rejection{
-	status: http.StatusServiceUnavailable, verdict: verdictStale, retryAfter: retryStale,
-	reason: "Whether the access token has been revoked can't be told at the moment",
+func stale() *rejection {
+	return &rejection{
+		status: http.StatusServiceUnavailable, verdict: verdictStale, retryAfter: retryStale,
+		reason: "Whether the access token has been revoked can't be told at the moment",
+	}
 }
 
-// revoked is the rejection of a request with a revoked token.
-func revoked(c *token.Candidate, v revocation.Verdict) rejection {
-	return rejection{
-		status: http.StatusUnauthorized, verdict: verdictRevoked, code: "invalid_token",
-		reason: "The access token has been revoked", selector: v.Shape,
-	}.about(c, v.Facts)
-}
-
-// about returns the rejection of a request because of a token in it.
-func (r rejection) about(c *token.Candidate, facts *revocation.Facts) rejection {
+// about notes which token of the request it is because of.
+func (r *rejection) about(c *token.Candidate, facts *revocation.Facts) *rejection {
 	r.found, r.candidate, r.fingerprint = true, *c, facts.Fingerprint
 	return r
 }
 
-// because becomes another rejection on account of a token, unless there is one
-// already.
-func (r *rejection) because(c *token.Candidate, facts *revocation.Facts, why rejection) {
-	if r.verdict == "" {
-		*r = why.about(c, facts)
+// keepFirst keeps a rejection on account of a token, unless there is one already.
+func keepFirst(kept **rejection, c *token.Candidate, facts *revocation.Facts, why *rejection) {
+	if *kept == nil {
+		*kept = why.about(c, facts)
 	}
 }
 
@@ -125,7 +118,7 @@ const (
 
 // challenge sets the response's headers. They are still there when the error is
 // handled.
-func (h *RejectRevoked) challenge(w http.ResponseWriter, r *http.Request, rejected rejection) {
+func (h *RejectRevoked) challenge(w http.ResponseWriter, r *http.Request, rejected *rejection) {
 	w.Header().Set("Cache-Control", "no-store")
 	switch rejected.status {
 	case http.StatusServiceUnavailable:
@@ -166,7 +159,7 @@ func (h *RejectRevoked) challenge(w http.ResponseWriter, r *http.Request, reject
 
 // log writes one line on a rejection: at level debug, since whoever holds a
 // revoked token can cause any number of them, or info in a dry run.
-func (h *RejectRevoked) log(r *http.Request, rejected rejection) {
+func (h *RejectRevoked) log(r *http.Request, rejected *rejection) {
 	level, message := zapcore.DebugLevel, "request rejected"
 	if h.DryRun {
 		level, message = zapcore.InfoLevel, "request would be rejected"

@@ -121,12 +121,15 @@ func isExtendedConnect(r *http.Request) bool {
 }
 
 func asksForEvents(r *http.Request) bool {
+	const wanted = "text/event-stream"
 	for _, accept := range r.Header["Accept"] {
-		for accept != "" {
+		for len(accept) >= len(wanted) {
 			var media string
-			media, accept, _ = strings.Cut(accept, ",")
+			if media, accept, _ = strings.Cut(accept, ","); len(media) < len(wanted) {
+				continue
+			}
 			media, _, _ = strings.Cut(media, ";")
-			if strings.EqualFold(strings.TrimSpace(media), "text/event-stream") {
+			if strings.EqualFold(strings.TrimSpace(media), wanted) {
 				return true
 			}
 		}
@@ -136,7 +139,7 @@ func asksForEvents(r *http.Request) bool {
 
 // open begins an exchange that passed the check. It returns a rejection when a token
 // was revoked meanwhile.
-func (h *RejectRevoked) open(w http.ResponseWriter, r *http.Request, kind streamKind, candidates []token.Candidate, facts []*revocation.Facts) (*exchange, rejection) {
+func (h *RejectRevoked) open(w http.ResponseWriter, r *http.Request, kind streamKind, candidates []token.Candidate, facts []*revocation.Facts) (*exchange, *rejection) {
 	x := newExchange(h, w, r, kind)
 	for i := range candidates {
 		x.tokens = append(x.tokens, presentedToken{candidates[i], facts[i]})
@@ -145,18 +148,21 @@ func (h *RejectRevoked) open(w http.ResponseWriter, r *http.Request, kind stream
 	x.stream = takeStreams(h.app.streams).Open(x.revoke, facts...)
 	for i := range x.tokens {
 		t := &x.tokens[i]
-		if v := h.app.running.checker.CheckAgain(t.facts); v.State == revocation.Revoked {
+		remembered := t.candidate.Token
+		if t.candidate.Secret {
+			remembered = ""
+		} else {
+			tokensChecked.Add(1)
+		}
+		if v := h.app.running.checker.CheckAgain(remembered, t.facts); v.State == revocation.Revoked {
 			x.finish()
 			return nil, revoked(&t.candidate, v)
 		}
 	}
 	if h.CloseOnExpiry {
-		x.expires = x.expiry()
-		if !x.expires.IsZero() {
-			x.awaitExpiry()
-		}
+		x.awaitExpiry()
 	}
-	return x, rejection{}
+	return x, nil
 }
 
 // presentedToken is a token of an exchange.
@@ -179,43 +185,38 @@ func (t *presentedToken) expires() int64 {
 	return 0
 }
 
-// expiry returns when the first of the exchange's tokens expires.
-func (x *exchange) expiry() (first time.Time) {
+// expiry returns which of the exchange's tokens expires first, nil if that can't be told
+// of any, and when.
+func (x *exchange) expiry() (first *presentedToken, at time.Time) {
 	for i := range x.tokens {
-		unix := x.tokens[i].expires()
-		if at := time.Unix(unix, 0); unix != 0 && (first.IsZero() || at.Before(first)) {
-			first = at
+		t := &x.tokens[i]
+		unix := t.expires()
+		if expires := time.Unix(unix, 0); unix != 0 && (first == nil || expires.Before(at)) {
+			first, at = t, expires
 		}
 	}
-	return first
+	return first, at
 }
 
-// maxTimer bounds how long a timer runs: while a machine sleeps it doesn't.
-const maxTimer = time.Hour
+// maxTimer is how often is looked when tokens expire. A timer doesn't know that the clock
+// was set or the machine slept, nor what an issuer says when it is asked again.
+const maxTimer = time.Minute
 
 // awaitExpiry cuts the exchange when its time has come.
 func (x *exchange) awaitExpiry() {
-	left := time.Until(x.expires)
-	if left <= 0 {
-		x.expire()
-		return
+	left := maxTimer
+	if t, at := x.expiry(); t != nil {
+		if left = min(left, time.Until(at)); left <= 0 {
+			x.cut(cutExpired, (&rejection{
+				status: http.StatusUnauthorized, verdict: verdictUnverified, code: "invalid_token", reason: reasonExpired,
+			}).about(&t.candidate, t.facts))
+			return
+		}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.finished && x.why == nil {
-		x.timer = time.AfterFunc(min(left, maxTimer), x.awaitExpiry)
-	}
-}
-
-func (x *exchange) expire() {
-	for i := range x.tokens {
-		t := &x.tokens[i]
-		if unix := t.expires(); unix != 0 && time.Until(time.Unix(unix, 0)) <= 0 {
-			x.cut(cutExpired, rejection{
-				status: http.StatusUnauthorized, verdict: verdictUnverified, code: "invalid_token", reason: reasonExpired,
-			}.about(&t.candidate, t.facts))
-			return
-		}
+		x.timer = time.AfterFunc(left, x.awaitExpiry)
 	}
 }
 

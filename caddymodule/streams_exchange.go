@@ -42,7 +42,6 @@ type exchange struct {
 	kind     streamKind
 	tokens   []presentedToken
 	began    time.Time
-	expires  time.Time // zero if that doesn't matter
 	stream   *revocation.Stream
 	onStream bool // it opens a WebSocket on a stream of HTTP/2 or HTTP/3
 
@@ -52,6 +51,7 @@ type exchange struct {
 	mu        sync.Mutex
 	header    http.Header // as it was; nil once the response has begun
 	responded bool        // the response has begun
+	switching bool        // and was 101: a handler is about to take the connection over
 	finished  bool        // the handlers have returned
 	why       *rejection  // why it was cut; nil if it wasn't
 	reason    cutReason
@@ -93,7 +93,7 @@ func (x *exchange) serve(r *http.Request, next caddyhttp.Handler) error {
 		h.Set("Connection", "close")
 	}
 	x.why.setPlaceholders(r)
-	x.handler.challenge(x.ResponseWriter, r, *x.why)
+	x.handler.challenge(x.ResponseWriter, r, x.why)
 	return caddyhttp.Error(x.why.status, errors.New(x.why.reason))
 }
 
@@ -123,13 +123,13 @@ func (x *exchange) finish() {
 }
 
 // cut ends the exchange in the way that its state allows.
-func (x *exchange) cut(reason cutReason, why rejection) {
+func (x *exchange) cut(reason cutReason, why *rejection) {
 	x.mu.Lock()
 	if x.finished || x.why != nil {
 		x.mu.Unlock()
 		return
 	}
-	x.why, x.reason = &why, reason
+	x.why, x.reason = why, reason
 	if x.timer != nil {
 		x.timer.Stop()
 	}
@@ -140,6 +140,9 @@ func (x *exchange) cut(reason cutReason, why rejection) {
 		x.control().SetWriteDeadline(time.Now().Add(frameWait))
 	default:
 		x.end(errCut)
+		if x.switching {
+			break // Hijack sees to it; the client must have the head before
+		}
 		if x.responded {
 			// Who only looks at the writer learns of it as well.
 			x.control().SetWriteDeadline(pastDeadline)
@@ -148,7 +151,7 @@ func (x *exchange) cut(reason cutReason, why rejection) {
 		}
 	}
 	x.mu.Unlock()
-	x.report(reason, &why)
+	x.report(reason, why)
 	switch {
 	case conn != nil:
 		conn.end(x.closeReason(), x.hangUp)
@@ -194,6 +197,7 @@ func (x *exchange) begin(status int) bool {
 		return false
 	}
 	x.responded, x.header = true, nil
+	x.switching = status == http.StatusSwitchingProtocols
 	if status/100 == 2 && x.onStream {
 		x.out = newOutgoing(x.ResponseWriter.Write, x.control().Flush)
 	}
@@ -290,6 +294,7 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	defer x.mu.Unlock()
 	x.conn, x.responded, x.header = taken, true, nil
 	if x.why != nil {
+		taken.cut.Store(true) // before the handler could close it
 		go taken.end(x.closeReason(), x.hangUp)
 	}
 	return taken, rw, nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -123,6 +124,19 @@ https://localhost:PORT1 {
 	import site
 }
 `)
+}
+
+// activeHandler returns a handler of its own, that uses the running app.
+func activeHandler(t testing.TB) *RejectRevoked {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.ActiveContext())
+	t.Cleanup(cancel)
+	h := &RejectRevoked{}
+	if err := h.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	h.app = activeApp(t)
+	return h
 }
 
 // version is a client of one version of HTTP.

@@ -38,17 +38,18 @@ func traceStore(ctx context.Context, records ...revocation.Record) (context.Cont
 	}
 }
 
-// traceCheck says on the request's span what the check found.
+// traceCheck says on the request's span what the check found. rejected is nil where it
+// passes.
 func traceCheck(ctx context.Context, verdict string, rejected *rejection) {
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {
 		return
 	}
 	attributes := []attribute.KeyValue{attribute.String("token_revocation.verdict", verdict)}
-	if source := rejected.source(); source != "" {
-		attributes = append(attributes, attribute.String("token_revocation.source", source))
+	if rejected != nil && rejected.found {
+		attributes = append(attributes, attribute.String("token_revocation.source", rejected.source()))
 	}
-	if rejected.selector != "" {
+	if rejected != nil && rejected.selector != "" {
 		attributes = append(attributes, attribute.String("token_revocation.selector", string(rejected.selector)))
 	}
 	span.SetAttributes(attributes...)

@@ -119,9 +119,9 @@ func (v *Verify) presented(c *token.Candidate) revocation.Presented {
 	return revocation.Presented{Token: c.Token, Issuers: v.issuers, Hint: "access_token"}
 }
 
-// outcome returns the rejection of a token after it was asked for a proof; the zero
-// one if there is nothing to be said against the token.
-func (v *Verify) outcome(proof *revocation.Proof, err error) rejection {
+// outcome returns the rejection of a token after it was asked for a proof; nil if there
+// is nothing to be said against the token.
+func (v *Verify) outcome(proof *revocation.Proof, err error) *rejection {
 	reason := ""
 	switch {
 	case err == nil:
@@ -131,15 +131,15 @@ func (v *Verify) outcome(proof *revocation.Proof, err error) rejection {
 	case errors.Is(err, revocation.ErrUnproven):
 		reason = reasonUntrusted
 	default:
-		return rejection{
+		return &rejection{
 			status: http.StatusServiceUnavailable, verdict: verdictUnavailable, reason: reasonUnavailable, cause: err,
 			retryAfter: retryIssuer,
 		}
 	}
 	if reason == "" {
-		return rejection{}
+		return nil
 	}
-	return rejection{status: http.StatusUnauthorized, verdict: verdictUnverified, code: "invalid_token", reason: reason, cause: err}
+	return &rejection{status: http.StatusUnauthorized, verdict: verdictUnverified, code: "invalid_token", reason: reason, cause: err}
 }
 
 // proofTimeout bounds how long a request waits for issuers.

@@ -1,15 +1,19 @@
 package caddymodule
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 func TestAnIdleWebSocketIsClosedWhenItsTokenIsRevoked(t *testing.T) {
@@ -140,53 +144,39 @@ func TestAWebSocketIsClosedWhenItsTokenExpires(t *testing.T) {
 	}
 }
 
-// A WebSocket on a stream of HTTP/3 (RFC 9220).
-func TestAWebSocketOnAStreamIsClosed(t *testing.T) {
-	u := startStreamer(t)
-	c := startCaddy(t, streamSite(u, ""))
-	versions := c.versions(t)
-	h3 := versions[len(versions)-1]
-	for _, path := range []string{"/ws/echo", "/ws/flood"} {
-		read, write := io.Pipe()
-		defer write.Close()
-		r := h3.request(t, path, "stream"+path, nil)
-		r.Method, r.Proto, r.Body = http.MethodConnect, "websocket", read
-		r.Header.Set("Sec-WebSocket-Version", "13")
-		resp, err := h3.RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("status %d", resp.StatusCode)
-		}
-		if path == "/ws/echo" {
-			go write.Write(frame(0x80|opBinary, []byte("hello"), true))
-		}
-		if _, _, err := readFrame(resp.Body); err != nil {
-			t.Fatal(err)
-		}
-		mustRevoke(t, c.URL("/oauth2/revoke"), "stream"+path)
-		closed := make(chan error, 1)
-		go func() {
-			for {
-				first, payload, err := readFrame(resp.Body)
-				if err == nil && first == 0x88 && string(payload[2:]) == "token revoked" {
-					_, err := io.Copy(io.Discard, resp.Body)
-					closed <- err
-					return
-				}
-				if err != nil {
-					closed <- fmt.Errorf("%s: frame %x %.40q, %w", path, first, payload, err)
-					return
-				}
+// A cut that comes between the response's head and the take-over leaves both whole: the
+// head, and the close frame behind it.
+func TestAWebSocketThatIsCutWhileItOpensIsClosed(t *testing.T) {
+	c := startCaddy(t, oneSite)
+	h := activeHandler(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("Upgrade", "websocket")
+			w.WriteHeader(http.StatusSwitchingProtocols)
+			mustRevoke(t, c.URL("/oauth2/revoke"), "opening")
+			<-r.Context().Done()
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return err
 			}
-		}()
-		if err := wait(t, "the stream goes on", closed); err != nil {
-			t.Error(err)
-		}
+			return conn.Close()
+		}))
+	}))
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
 	}
-	waitForStreams(t, c, "websocket", 0)
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer opening\r\n\r\n")
+	ws := &webSocket{conn, bufio.NewReader(conn)}
+	resp, err := http.ReadResponse(ws.r, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("answered %v, %v", resp, err)
+	}
+	ws.wantClose(t, "token revoked")
 }
 
 // The bytes of any frames, in pieces of any size, have their boundaries where the frames

@@ -69,7 +69,7 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 }
 
 // complain logs what keeps failing, now and then.
-func (l *List) complain(message string, err error) {
+func (l *List) complain(message string, err error, more ...any) {
 	l.mu.Lock()
 	now := time.Now()
 	due := now.Sub(l.complained) >= complainEvery
@@ -78,7 +78,7 @@ func (l *List) complain(message string, err error) {
 	}
 	l.mu.Unlock()
 	if due {
-		l.logger.Error(message, "error", err)
+		l.logger.Error(message, append(more, "error", err)...)
 	}
 }
 

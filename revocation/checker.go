@@ -111,6 +111,9 @@ func (c *Checker) CheckProven(ctx context.Context, p Presented, prover Prover) (
 		// Not before: who sends forged tokens doesn't displace what others need.
 		c.cache.put(p.Token, facts)
 	}
+	if proof.Facts != nil {
+		c.list.streams.learn(c.list, facts)
+	}
 	// What was revoked while the issuer was asked counts as well.
 	return c.decide(facts), proof, nil
 }
@@ -138,8 +141,8 @@ func (l *List) revokes(f *Facts) *group {
 	if g := l.lookup(f); g != nil {
 		return g
 	}
-	if proof := f.proof.Load(); proof != nil && proof.Facts != nil {
-		return l.lookup(proof.Facts)
+	if said := f.said(); said != nil {
+		return l.lookup(said)
 	}
 	return nil
 }

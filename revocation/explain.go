@@ -15,6 +15,11 @@ type Explanation struct {
 	// Verdict is what Check says.
 	Verdict Verdict
 
+	// ByAnswer says that the token is Revoked only by what its issuer answered about it
+	// (RFC 7662). Who doesn't ask the issuer, as Check doesn't, lets it pass, unless the
+	// answer of somebody who asked is still remembered.
+	ByAnswer bool
+
 	// Proof is what its issuer vouches for, and Unproven why nobody does. Both are nil
 	// when there was no Prover.
 	Proof    *Proof
@@ -93,6 +98,7 @@ func (c *Checker) Explain(ctx context.Context, p Presented, prover Prover) (Expl
 	})
 	// Last, so that it isn't older than what explains it.
 	e.Verdict = c.decide(facts)
+	e.ByAnswer = e.Verdict.State == Revoked && c.list.lookup(facts) == nil
 	return e, err
 }
 

@@ -119,9 +119,10 @@ func TestExplainKnowsWhatTheIssuerAnswers(t *testing.T) {
 	e := explain(t, c, "opaque", proverFunc(func(Presented) (*Proof, error) {
 		return &Proof{Issuer: iss, Introspected: true, Facts: answer}, nil
 	}))
-	if len(e.Records) != 1 || !e.Records[0].Rejects || e.Proof == nil {
+	if len(e.Records) != 1 || !e.Records[0].Rejects || e.Proof == nil || !e.ByAnswer {
 		t.Errorf("explained as %+v", e)
 	}
+	wantState(t, c, "opaque", Active) // nobody asks the issuer here
 	e = explain(t, c, "opaque", proverFunc(func(Presented) (*Proof, error) { return nil, ErrUnproven }))
 	if len(e.Records) != 0 || !errors.Is(e.Unproven, ErrUnproven) || e.Proof != nil {
 		t.Errorf("explained as %+v", e)
@@ -135,7 +136,7 @@ func TestExplainShowsPendingRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := explain(t, newChecker(t, l, plainReader{}), "leaked", nil)
-	if len(e.Records) != 1 || !e.Records[0].Pending {
+	if len(e.Records) != 1 || !e.Records[0].Pending || e.ByAnswer {
 		t.Errorf("explained as %+v", e)
 	}
 	store.set(func(s *memoryStore) { s.fail = nil })

@@ -25,7 +25,7 @@ var errSuccessionCircle = errors.New("a revocation list can't take over from one
 
 // HandOver makes next the successor of l and copies all live records to it. It
 // returns nil when next has made them durable. When next is closed before l,
-// l is on its own again.
+// l is on its own again. What next knew before ends streams with EndStreams.
 func (l *List) HandOver(ctx context.Context, next *List) error {
 	for n := next; n != nil; n = n.successor.Load() {
 		if n == l {
@@ -47,14 +47,24 @@ func (l *List) HandOver(ctx context.Context, next *List) error {
 	l.successor.Store(next)
 	waiting := l.unstoredLocked()
 	l.mu.Unlock()
-	// Whatever is revoked from here on goes to next as well, and what next knows counts
-	// for the exchanges that are open.
-	next.streams.recheck(next)
+	// Whatever is revoked from here on goes to next as well.
 
 	if err := l.copyTo(ctx, next, waiting); err != nil {
 		return fmt.Errorf("carrying revocations over to the new store: %w", err)
 	}
+	l.tellHandedOver(waiting)
 	return nil
+}
+
+// tellHandedOver has OnDurable told of what was pending and is durable now, with the
+// successor.
+func (l *List) tellHandedOver(pending []*waiting) {
+	l.mu.Lock()
+	told := slices.DeleteFunc(pending, func(w *waiting) bool { return !w.tell })
+	l.mu.Unlock()
+	for _, w := range told {
+		l.durable(w.records)
+	}
 }
 
 // withRelatives changes this list and every list that succeeds it or that it
@@ -207,7 +217,7 @@ func (l *List) isCancelled(id ID) bool {
 // append makes records of any revocations effective and waits until they are
 // durable, however long that takes.
 func (l *List) append(ctx context.Context, records []Record) error {
-	done, err := l.enforce(records)
+	done, err := l.enforce(records, false)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,10 @@ import (
 	"github.com/google/uuid"
 )
 
+// ErrBatchRefused says that nothing was done with the records that were accepted last,
+// since others used up what there is room for in the meantime.
+var ErrBatchRefused = errors.New("the records that were accepted last are not in force")
+
 // Imported says what became of a record that was imported.
 type Imported uint8
 
@@ -31,21 +35,26 @@ const (
 type Import struct {
 	list      *List
 	ctx       context.Context
-	retention Retention
+	retention func(Selector) Retention
 	note      Note
 	known     inventory
 	shapes    map[Shape]bool // in batch, which the index doesn't have
 	batch     []Record
 	undone    []Record // reinstatements
+	durable   int
 }
+
+// Durable returns how many of the records that were accepted are known to be durable.
+func (im *Import) Durable() int { return im.durable }
 
 // Import begins an import. It reads the whole store first, and remembers the ids of
 // everything in it: some 100 bytes for each record, until the Import is dropped.
 //
 // A record without an id has one made of its content, so that it is the same when it
-// is imported again; one without an expiry is kept as the retention says; one that
+// is imported again; one without an expiry is kept as the retention of its
+// selector says; one that
 // doesn't say who made it was made by the note's actor.
-func (l *List) Import(ctx context.Context, retention Retention, note Note) (*Import, error) {
+func (l *List) Import(ctx context.Context, retention func(Selector) Retention, note Note) (*Import, error) {
 	im := &Import{list: l, ctx: ctx, retention: retention, note: note, known: inventory{}, shapes: map[Shape]bool{}}
 	err := l.scan(ctx, func(r *Record, _ bool) { im.known.add(r) })
 	if err != nil {
@@ -56,8 +65,8 @@ func (l *List) Import(ctx context.Context, retention Retention, note Note) (*Imp
 
 // Add takes one record. The error wraps ErrInvalidRecord or ErrTooManyShapes when the
 // record is refused: the import can go on. Any other error ends the import; what was
-// accepted is in force, but the last batch isn't durable if the error wraps
-// ErrNotDurable.
+// accepted is in force but not durable if the error wraps ErrNotDurable, and the last
+// batch isn't in force at all after any other one.
 func (im *Import) Add(r Record) (Imported, error) {
 	repeatable := r.Expires.IsZero() // and it would be kept for longer each time
 	im.complete(&r)
@@ -95,9 +104,9 @@ func (im *Import) complete(r *Record) {
 	if r.Expires.IsZero() {
 		switch {
 		case r.Kind.cutoff():
-			r.Expires = im.retention.Cutoff(r.Cutoff)
+			r.Expires = im.retention(r.Selector).Cutoff(r.Cutoff)
 		case r.Kind == Block:
-			r.Expires = im.retention.Cutoff(now)
+			r.Expires = im.retention(r.Selector).Cutoff(now)
 		}
 	}
 	if r.Source == "" {
@@ -140,8 +149,15 @@ func (im *Import) flush() error {
 		return nil
 	}
 	err := im.list.withRelatives(func(l *List) error { return l.append(im.ctx, im.batch) })
+	if err == nil {
+		im.durable += len(im.batch)
+	}
 	im.batch = im.batch[:0]
 	clear(im.shapes)
+	if errors.Is(err, ErrTooManyShapes) {
+		// Others were faster than the whole batch: that is no record's error.
+		err = fmt.Errorf("%w: %v", ErrBatchRefused, err)
+	}
 	return asNotDurable(err)
 }
 
@@ -151,13 +167,16 @@ func (im *Import) Finish() error {
 		return err
 	}
 	err := im.list.withRelatives(func(l *List) error { return l.adopt(im.ctx, im.undone) })
+	if err == nil {
+		im.durable += len(im.undone)
+	}
 	return asNotDurable(err)
 }
 
 // asNotDurable is what a caller is told of a write that failed.
 func asNotDurable(err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrListClosed), errors.Is(err, ErrTooManyPending), errors.Is(err, ErrTooManyShapes):
+	case err == nil, errors.Is(err, ErrListClosed), errors.Is(err, ErrTooManyPending), errors.Is(err, ErrBatchRefused):
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrNotDurable, err)

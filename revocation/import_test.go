@@ -16,10 +16,13 @@ func export(t testing.TB, l *List) (records []Record) {
 	return records
 }
 
+// anySelector is the default retention, whatever is selected.
+func anySelector(Selector) Retention { return Retention{} }
+
 // importAll imports records and returns how many had each outcome.
 func importAll(t testing.TB, l *List, records ...Record) map[Imported]int {
 	t.Helper()
-	im, err := l.Import(t.Context(), Retention{}, Note{Source: "import", Actor: "tester"})
+	im, err := l.Import(t.Context(), anySelector, Note{Source: "import", Actor: "tester"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +98,7 @@ func TestImportOutcomes(t *testing.T) {
 	later = cutoff
 	later.Cutoff = later.Cutoff.Add(time.Minute)
 
-	im, err := l.Import(t.Context(), Retention{}, Note{})
+	im, err := l.Import(t.Context(), anySelector, Note{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +156,7 @@ func TestRecordsWithoutIDAreTheSameEachTime(t *testing.T) {
 func TestTooManyShapesRefuseARecordNotAnImport(t *testing.T) {
 	l := openList(t, new(memoryStore))
 	revoke(t, l, blockToken("first"))
-	im, err := l.Import(t.Context(), Retention{}, Note{})
+	im, err := l.Import(t.Context(), anySelector, Note{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +186,7 @@ func TestTooManyShapesRefuseARecordNotAnImport(t *testing.T) {
 func TestAnImportThatTheStoreRefusesIsEnforced(t *testing.T) {
 	store := &memoryStore{fail: errBroken}
 	l := openList(t, store)
-	im, err := l.Import(t.Context(), Retention{}, Note{})
+	im, err := l.Import(t.Context(), anySelector, Note{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,4 +198,52 @@ func TestAnImportThatTheStoreRefusesIsEnforced(t *testing.T) {
 	}
 	wantState(t, newChecker(t, l, plainReader{}), "leaked", Revoked)
 	store.set(func(s *memoryStore) { s.fail = nil })
+}
+
+// TestABatchThatFindsNoRoomIsNotTakenForOneRecord: its records were accepted, and none of
+// them is in force.
+func TestABatchThatFindsNoRoomIsNotTakenForOneRecord(t *testing.T) {
+	l := openList(t, new(memoryStore))
+	for i := range MaxShapes - 2 {
+		revoke(t, l, block(mustSelect(t, iss, Claim{Role(fmt.Sprint("claim_", i)), "x"})))
+	}
+	im, err := l.Import(t.Context(), anySelector, Note{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxBatch - 1 {
+		r := blockToken(fmt.Sprint("token ", i))
+		if i == 0 {
+			r = block(mustSelect(t, iss, Claim{"claim_new", "x"}))
+		}
+		if _, err := im.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 2 {
+		revoke(t, l, block(mustSelect(t, iss, Claim{Role(fmt.Sprint("meanwhile_", i)), "x"})))
+	}
+	last := block(mustSelect(t, iss, Claim{"claim_0", "y"})) // of a shape that there is room for
+	if _, err := im.Add(last); !errors.Is(err, ErrBatchRefused) || errors.Is(err, ErrTooManyShapes) || errors.Is(err, ErrNotDurable) {
+		t.Fatalf("error %v", err)
+	}
+	wantState(t, newChecker(t, l, plainReader{}), "token 1", Active)
+}
+
+// TestARecordThatCannotBeWrittenIsRefused: it would make every export fail.
+func TestARecordThatCannotBeWrittenIsRefused(t *testing.T) {
+	l := openList(t, new(memoryStore))
+	im, err := l.Import(t.Context(), anySelector, Note{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, written := range []string{"9999-12-31T23:59:59-23:59", "0000-01-01T00:00:00+23:59"} {
+		var r Record
+		if err := r.UnmarshalJSON([]byte(`{"kind":"block","selector":{"iss":"https://idp.example.com","sub":"a"},"recorded_at":"` + written + `"}`)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := im.Add(r); !errors.Is(err, ErrInvalidRecord) {
+			t.Errorf("%s: error %v", written, err)
+		}
+	}
 }

@@ -49,6 +49,15 @@ type Options struct {
 	// had, how long it took, and how it ended. It must not block. Default: none.
 	OnAppend func(records int, took time.Duration, err error)
 
+	// OnDurable is told of the records of a revocation, or of a reinstatement, when they
+	// have become durable, also when that is long after Revoke or Reinstate has returned
+	// ErrNotDurable. Of a revocation it is told before Revoke returns, of a reinstatement
+	// only when Reinstate has returned ErrNotDurable. It is told again when the same
+	// records are made durable again, or by another list that this one hands over to.
+	// What is imported isn't told. It must neither block nor change the list. Default:
+	// none.
+	OnDurable func(records []Record)
+
 	// OnFreshness is told when the list's freshness changes, one change at a time.
 	// It must neither block nor ask the list. Default: none.
 	OnFreshness func(Freshness)
@@ -65,7 +74,8 @@ type Options struct {
 	// NodeName and Version are what other nodes see of this one.
 	NodeName, Version string
 
-	// Streams are the open exchanges that end when a record hits one of their tokens.
+	// Streams are the open exchanges that end when a record hits one of their tokens:
+	// from Open on, and those that records hit already when EndStreams is called.
 	// Default: none.
 	Streams *Streams
 }
@@ -88,7 +98,8 @@ type List struct {
 	logger   *slog.Logger
 	timeout  time.Duration
 	onAppend func(records int, took time.Duration, err error)
-	streams  *Streams // nil while the list is loaded
+	durable  func(records []Record) // Options.OnDurable
+	streams  *Streams               // nil while the list is loaded
 
 	mu        sync.Mutex
 	queue     *queue          // records that are enforced but not durable
@@ -123,6 +134,7 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 		logger:    opts.Logger,
 		timeout:   opts.CommitTimeout,
 		onAppend:  opts.OnAppend,
+		durable:   opts.OnDurable,
 		freshness: freshness{changed: opts.OnFreshness},
 		cancelled: map[ID]uint32{},
 		watched:   map[place]value{},
@@ -139,6 +151,9 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 	if l.onAppend == nil {
 		l.onAppend = func(int, time.Duration, error) {}
 	}
+	if l.durable == nil {
+		l.durable = func([]Record) {}
+	}
 	l.queue = newQueue(opts.MaxPending)
 	l.lease = newLease(cmp.Or(opts.MaxStaleness, DefaultMaxStaleness), time.Now())
 	l.lease.until.Store(endless)
@@ -153,7 +168,7 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 	if err := l.load(ctx); err != nil {
 		return nil, errors.Join(err, l.closeStores())
 	}
-	l.watch(opts.Streams)
+	l.streams = opts.Streams
 	background, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	l.running.Go(func() { l.write(background) })
@@ -280,7 +295,7 @@ func validateRevocation(records []Record) error {
 
 // commit enforces the records and waits until they are durable.
 func (l *List) commit(ctx context.Context, records []Record) error {
-	done, err := l.enforce(records)
+	done, err := l.enforce(records, true)
 	if err != nil {
 		return err
 	}
@@ -298,8 +313,9 @@ func (l *List) commit(ctx context.Context, records []Record) error {
 }
 
 // enforce puts the records into the index and into the queue for the store. It
-// returns where the outcome of writing them will be told.
-func (l *List) enforce(records []Record) (<-chan error, error) {
+// returns where the outcome of writing them will be told. OnDurable is told as well if it
+// should be.
+func (l *List) enforce(records []Record, tell bool) (<-chan error, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -316,7 +332,7 @@ func (l *List) enforce(records []Record) (<-chan error, error) {
 			l.apply(&records[i])
 		}
 	}
-	return l.queue.add(records), nil
+	return l.queue.add(records, tell), nil
 }
 
 // admitShapes refuses records that would bring the list to more than MaxShapes

@@ -106,12 +106,16 @@ func (r *Record) Validate() error {
 		return fmt.Errorf("%w: %s is unknown", ErrInvalidRecord, r.Kind)
 	case r.ID == ID{}:
 		return fmt.Errorf("%w: it has no revocation id", ErrInvalidRecord)
+	case r.Kind == Reinstatement && r.Expires.IsZero():
+		return fmt.Errorf("%w: a reinstatement must say when it expires: not before what it cancels", ErrInvalidRecord)
 	case !wholeSeconds(r.Expires):
 		return fmt.Errorf("%w: it must expire at a whole second between 1970 and %d", ErrInvalidRecord, Never.Year())
 	case r.Kind.cutoff() && !wholeSeconds(r.Cutoff):
 		return fmt.Errorf("%w: its cutoff must be a whole second between 1970 and %d", ErrInvalidRecord, Never.Year())
 	case !r.Kind.cutoff() && !r.Cutoff.IsZero():
 		return fmt.Errorf("%w: a %s has no cutoff", ErrInvalidRecord, r.Kind)
+	case !writableYear(r.RecordedAt):
+		return fmt.Errorf("%w: it must have been recorded in a year of four digits", ErrInvalidRecord)
 	}
 	for _, note := range []struct{ name, value string }{{"source", r.Source}, {"actor", r.Actor}, {"reason", r.Reason}} {
 		if len(note.value) > MaxNoteBytes {
@@ -143,6 +147,13 @@ func (r *Record) validateReinstatement() error {
 		return fmt.Errorf("%w: a reinstatement has no selector", ErrInvalidRecord)
 	}
 	return nil
+}
+
+// writableYear reports whether the time can be written as in RFC 3339, in UTC. One that
+// can't would make every export and every page that has the record fail.
+func writableYear(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 0 && year <= 9999
 }
 
 func wholeSeconds(t time.Time) bool {

@@ -72,6 +72,7 @@ func (l *List) reinstate(ctx context.Context, r *Record) error {
 		return err
 	}
 	if durable != nil {
+		l.tellLater([]Record{*r})
 		return fmt.Errorf("%w: %w", ErrNotDurable, durable)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -27,11 +28,17 @@ type Streams struct {
 type Stream struct {
 	streams *Streams
 	cut     func(Verdict) // nil once it was called or the stream was closed
-	tokens  []*Facts
+	tokens  []streamToken
 
 	previous, next *Stream
 	holdings       *holding // linked by sibling
 	closed         bool
+}
+
+// streamToken is a token that was presented for a stream.
+type streamToken struct {
+	facts *Facts // as presented
+	said  *Facts // what its issuer's last answer adds; nil if there was none
 }
 
 // holding is a key that a token of a stream has.
@@ -62,10 +69,14 @@ func NewStreams() *Streams {
 // A record that became effective before Open returned may have been missed. So the
 // caller checks the tokens once more afterwards, with Checker.CheckAgain.
 func (s *Streams) Open(cut func(Verdict), tokens ...*Facts) *Stream {
-	st := &Stream{streams: s, cut: cut, tokens: tokens}
+	st := &Stream{streams: s, cut: cut, tokens: make([]streamToken, len(tokens))}
 	s.count.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for i, facts := range tokens {
+		// Who learns something of a token stores it and takes the lock then.
+		st.tokens[i] = streamToken{facts, facts.said()}
+	}
 	if st.next = s.first; st.next != nil {
 		st.next.previous = st
 	}
@@ -86,9 +97,7 @@ func (st *Stream) Close() {
 	}
 	st.closed = true
 	s.count.Add(-1)
-	for h := st.holdings; h != nil; h = h.sibling {
-		s.release(h)
-	}
+	s.releaseAll(st)
 	if st.previous != nil {
 		st.previous.next = st.next
 	} else {
@@ -97,7 +106,7 @@ func (st *Stream) Close() {
 	if st.next != nil {
 		st.next.previous = st.previous
 	}
-	st.cut, st.tokens, st.holdings, st.previous, st.next = nil, nil, nil, nil, nil
+	st.cut, st.tokens, st.previous, st.next = nil, nil, nil, nil
 }
 
 // Len returns how many exchanges are open.
@@ -128,12 +137,75 @@ func (s *Streams) recheck(l *List) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for st := s.first; st != nil; st = st.next {
-		for _, f := range st.tokens {
-			if g := l.revokes(f); g != nil {
-				st.end(Verdict{State: Revoked, Kind: g.kind, Shape: g.shape, Facts: f})
-			}
+		st.recheck(l)
+	}
+}
+
+// recheck ends the stream if the list revokes one of its tokens. The caller holds the
+// lock.
+func (st *Stream) recheck(l *List) {
+	for i := range st.tokens {
+		t := &st.tokens[i]
+		g := l.revokes(t.facts)
+		if g == nil && t.said != nil {
+			g = l.lookup(t.said)
+		}
+		if g != nil {
+			st.end(Verdict{State: Revoked, Kind: g.kind, Shape: g.shape, Facts: t.facts})
 		}
 	}
+}
+
+// learn gives the streams that are open under a token, whoever holds its facts, the keys
+// by which its issuer's last answer names it.
+func (s *Streams) learn(l *List, f *Facts) {
+	if s == nil || s.count.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	said := f.said()
+	var open []*Stream // apart, since their keys change
+	var space [1]groupKey
+	for h := s.keys[f.appendKeys(space[:0], s.groups[0])[0].key]; h != nil; h = h.next {
+		open = append(open, h.stream)
+	}
+	for _, st := range open {
+		if st.learn(f.Fingerprint, said) {
+			s.releaseAll(st)
+			for _, g := range s.groups {
+				s.hold(st, g)
+			}
+			st.recheck(l)
+		}
+	}
+}
+
+// learn reports whether that changes the stream's keys.
+func (st *Stream) learn(token Fingerprint, said *Facts) (changed bool) {
+	for i := range st.tokens {
+		if t := &st.tokens[i]; t.facts.Fingerprint == token && !t.said.looksLike(said) {
+			t.said, changed = said, true
+		}
+	}
+	return changed
+}
+
+// said returns what the last answer of the token's issuer adds, nil if there was none.
+func (f *Facts) said() *Facts {
+	if proof := f.proof.Load(); proof != nil {
+		return proof.Facts
+	}
+	return nil
+}
+
+// looksLike reports whether the same records hit both.
+func (f *Facts) looksLike(o *Facts) bool {
+	if f == nil || o == nil {
+		return f == o
+	}
+	return f.Fingerprint == o.Fingerprint && f.IssuedAt == o.IssuedAt && f.AuthTime == o.AuthTime &&
+		slices.Equal(f.Issuers, o.Issuers) && slices.Equal(f.Claims, o.Claims)
 }
 
 // end calls cut if nobody has. The caller holds the lock.
@@ -161,10 +233,11 @@ func (s *Streams) makeRoom(g *group) {
 
 // hold adds a stream's keys of one kind and shape.
 func (s *Streams) hold(st *Stream, g *group) {
-	for _, token := range st.tokens {
-		s.holdBy(st, g, token, token)
-		if proof := token.proof.Load(); proof != nil && proof.Facts != nil {
-			s.holdBy(st, g, token, proof.Facts)
+	for i := range st.tokens {
+		t := &st.tokens[i]
+		s.holdBy(st, g, t.facts, t.facts)
+		if t.said != nil {
+			s.holdBy(st, g, t.facts, t.said)
 		}
 	}
 }
@@ -178,6 +251,14 @@ func (s *Streams) holdBy(st *Stream, g *group, token, facts *Facts) {
 		}
 		s.keys[k.key], st.holdings = h, h
 	}
+}
+
+// releaseAll takes all keys of a stream out.
+func (s *Streams) releaseAll(st *Stream) {
+	for h := st.holdings; h != nil; h = h.sibling {
+		s.release(h)
+	}
+	st.holdings = nil
 }
 
 // release takes a key of a stream out.
@@ -195,12 +276,23 @@ func (s *Streams) release(h *holding) {
 	}
 }
 
-// watch begins to end streams when records of the list become effective. Those that are
-// effective already count at once.
-func (l *List) watch(s *Streams) {
-	l.streams = s
-	s.recheck(l)
-}
+// EndStreams ends the streams under tokens that were revoked before the list was opened.
+// It comes after every other list has handed over to this one: they may know of
+// reinstatements that its own store doesn't have.
+func (l *List) EndStreams() { l.streams.recheck(l) }
 
-// CheckAgain is Check for a token whose facts a verdict had.
-func (c *Checker) CheckAgain(f *Facts) Verdict { return c.decide(f) }
+// CheckAgain is Check for a token that a stream was opened under, with the facts that a
+// verdict had. The token is empty if nothing of it is remembered.
+func (c *Checker) CheckAgain(token string, f *Facts) Verdict {
+	if token == "" {
+		return c.decide(f)
+	}
+	// Two requests may have read the token at once, and the other one has asked its issuer.
+	if other, cached := c.cache.find(token); cached && other != f && other.said() != nil {
+		c.list.streams.learn(c.list, other)
+		if v := c.decide(other); v.State == Revoked {
+			return v
+		}
+	}
+	return c.decide(f)
+}

@@ -152,7 +152,7 @@ func TestOpeningAListCutsWhatItKnows(t *testing.T) {
 	s := NewStreams()
 	mistaken, bad := plainReader{}.ReadFacts("mistaken"), plainReader{}.ReadFacts("meant")
 	a, b := watch(s, mistaken), watch(s, bad)
-	openStreamed(t, &memoryStore{records: store.stored()}, s)
+	openStreamed(t, &memoryStore{records: store.stored()}, s).EndStreams()
 	b.wantCut(t, "token", bad)
 	a.wantOpen(t)
 }
@@ -169,11 +169,37 @@ func TestTakingOverCutsWhatTheSuccessorKnows(t *testing.T) {
 	if err := before.HandOver(t.Context(), next); err != nil {
 		t.Fatal(err)
 	}
+	next.EndStreams()
 	w.wantCut(t, "token", facts)
 	other := plainReader{}.ReadFacts("b")
 	w = watch(s, other)
 	revoke(t, before, blockToken("b"))
 	w.wantCut(t, "token", other)
+}
+
+// A store that was left for a while doesn't know what was reinstated since.
+func TestGoingBackToAStoreCutsNothingThatWasReinstatedSince(t *testing.T) {
+	s := NewStreams()
+	mistake := blockToken("mistaken")
+	first := openStreamed(t, new(memoryStore), s)
+	revoke(t, first, mistake)
+	second := openStreamed(t, new(memoryStore), s)
+	if err := first.HandOver(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	stored := first.store.(*memoryStore).stored()
+	first.Close()
+	if _, err := second.Reinstate(t.Context(), Note{}, mistake.ID); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(s, plainReader{}.ReadFacts("mistaken"))
+	again := openStreamed(t, &memoryStore{records: stored}, s)
+	if err := second.HandOver(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	again.EndStreams()
+	time.Sleep(10 * time.Millisecond)
+	w.wantOpen(t)
 }
 
 func TestWhatIsReadAgainCutsStreams(t *testing.T) {
@@ -225,7 +251,7 @@ func TestNoStreamStaysOpenUnderARevokedToken(t *testing.T) {
 						t.Errorf("a stream was cut by %s and nobody revoked its tokens", v.Shape)
 					}
 				}, tokens[o.a], tokens[o.b])
-				if checker.CheckAgain(tokens[o.a]).State == Revoked || checker.CheckAgain(tokens[o.b]).State == Revoked {
+				if checker.CheckAgain("", tokens[o.a]).State == Revoked || checker.CheckAgain("", tokens[o.b]).State == Revoked {
 					o.stream.Close()
 					continue
 				}

@@ -45,6 +45,7 @@ type waiting struct {
 	records []Record
 	callers []chan error // each is told of the next attempt
 	kept    bool         // the replica has them; only the writing goroutine uses it
+	tell    bool         // OnDurable is told
 }
 
 func newQueue(most int) *queue {
@@ -70,13 +71,14 @@ func (q *queue) repeated(records []Record) *waiting {
 
 // add queues the records and returns where the outcome of the next attempt to
 // write them will be told.
-func (q *queue) add(records []Record) <-chan error {
+func (q *queue) add(records []Record, tell bool) <-chan error {
 	done := make(chan error, 1)
 	if w := q.repeated(records); w != nil {
 		w.callers = append(w.callers, done)
+		w.tell = w.tell || tell
 		return done
 	}
-	w := &waiting{records: slices.Clone(records), callers: []chan error{done}}
+	w := &waiting{records: slices.Clone(records), callers: []chan error{done}, tell: tell}
 	q.waiting = append(q.waiting, w)
 	q.byID[records[0].ID] = w
 	q.records += len(records)
@@ -139,13 +141,13 @@ func (l *List) writeRest() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, w := range l.queue.waiting {
-		w.tell(ErrListClosed)
+		w.end(ErrListClosed)
 	}
 }
 
-// tell tells the callers the outcome of an attempt. The caller of tell holds
-// the list's lock.
-func (w *waiting) tell(err error) {
+// end tells the callers the outcome of an attempt. The caller of end holds the list's
+// lock.
+func (w *waiting) end(err error) {
 	for _, done := range w.callers {
 		done <- err
 	}
@@ -174,19 +176,54 @@ func (l *List) writeBatch(ctx context.Context) bool {
 	err := l.storeBatch(ctx, batch, records)
 	now := time.Now()
 	l.onAppend(len(records), now.Sub(began), err)
+	pending := l.noteWrite(len(batch), now, err)
+	if err == nil {
+		l.tellDurable(batch)
+	}
+	l.mu.Lock()
+	for _, w := range batch {
+		w.end(err)
+	}
+	l.mu.Unlock()
+	// The log may be slow: nobody waits for it, and no lock is held.
+	if err != nil {
+		l.complain("revocations are enforced here but could not be made durable; trying again", err, "records", pending)
+	}
+	return err == nil
+}
+
+// noteWrite takes in how an attempt to write the head of the queue ended. It returns how
+// many records are pending.
+func (l *List) noteWrite(calls int, now time.Time, err error) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.health.note(err, now)
 	if err == nil {
-		l.queue.remove(len(batch))
-	} else if now.Sub(l.complained) >= complainEvery {
-		l.complained = now
-		l.logger.Error("revocations are enforced here but could not be made durable; trying again", "records", l.queue.len(), "error", err)
+		l.queue.remove(calls)
 	}
-	for _, w := range batch {
-		w.tell(err)
+	return l.queue.len()
+}
+
+// tellDurable has OnDurable told of what was in the queue. From then on nobody changes it.
+func (l *List) tellDurable(written []*waiting) {
+	for _, w := range written {
+		if w.tell {
+			l.durable(w.records)
+		}
 	}
-	return err == nil
+}
+
+// tellLater has OnDurable told of records that are pending, or were until now.
+func (l *List) tellLater(records []Record) {
+	l.mu.Lock()
+	w := l.queue.repeated(records)
+	if w != nil {
+		w.tell = true
+	}
+	l.mu.Unlock()
+	if w == nil {
+		l.durable(records)
+	}
 }
 
 // storeBatch makes records durable. Those that a feed will bring back are in the replica

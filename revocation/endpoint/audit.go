@@ -67,7 +67,8 @@ func (x *exchange) by() string {
 // byAnybody reports whether anybody could have caused the answer, and as many as they
 // like: nothing was recorded, and nobody has proven who they are.
 func (x *exchange) byAnybody(e revocation.AuditEvent) bool {
-	return e != revocation.AuditRevoked && len(x.records) == 0 && (x.client == nil || x.client.public())
+	recorded := e == revocation.AuditRevoked || len(x.records) > 0 && !x.again
+	return !recorded && (x.client == nil || x.client.public())
 }
 
 // record writes the line about a request. Of those that anybody can cause there are no

@@ -256,6 +256,31 @@ func TestOnlyLinesThatAnybodyCanCauseAreLimited(t *testing.T) {
 	}
 }
 
+// Nor can anybody fill the disk by asking again and again while the store fails: what is
+// recorded has its line, once.
+func TestRetriesOfAPublicClientAreLimited(t *testing.T) {
+	log := new(lockedBuffer)
+	f := newFixture(t, func(o *Options) {
+		o.Audit = audited(log)
+		o.List = &stub{revoke: func(context.Context) error { return revocation.ErrNotDurable }}
+		o.Limits.Public = Quota{PerMinute: -1, PerMinutePerAddress: -1}
+	})
+	const tokens = 2 * linesPerMinute
+	for range 3 {
+		for i := range tokens {
+			f.send(handIn(fmt.Sprint("token ", i), "", spa))
+		}
+	}
+	if n := len(entries(t, log)); n != tokens+linesPerMinute {
+		t.Errorf("%d lines of %d tokens, want %d", n, tokens, tokens+linesPerMinute)
+	}
+	f.send(handIn("T", "", app))
+	f.send(handIn("T", "", app)) // a client that is known is always written of
+	if n := len(entries(t, log)); n != tokens+linesPerMinute+2 {
+		t.Errorf("%d lines", n)
+	}
+}
+
 func TestRelayWritesOneLineForEachRequest(t *testing.T) {
 	log := new(lockedBuffer)
 	status, body := http.StatusOK, ""

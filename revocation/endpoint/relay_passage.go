@@ -120,8 +120,8 @@ func (p *passage) key() repeatKey { return repeatKey{p.plan.facts.Fingerprint, p
 
 // commit carries the plan out.
 func (p *passage) commit() *answer {
-	m, _ := p.made()
-	p.actor = p.plan.actor
+	m, known := p.made()
+	p.actor, p.again = p.plan.actor, known
 	if m.durable {
 		p.revocation = m.id
 		p.settled()

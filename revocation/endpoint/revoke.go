@@ -61,6 +61,7 @@ func (s *Server) revoke(x *exchange) *answer {
 		defer s.quotas.release(h.client, pl.count())
 		m = newMade(&pl, now, reinstatements)
 	}
+	x.again = known
 	return s.record(x, key, m)
 }
 

@@ -91,6 +91,7 @@ type exchange struct {
 	actor       string              // as records have it; empty: the client's
 	revocation  revocation.ID       // that the token is under
 	records     []revocation.Record // that were made
+	again       bool                // they were made by an earlier request
 	fingerprint string              // of the token
 	unproven    error               // why nobody vouches for it
 	hint        string              // what the operator might want to know
