@@ -79,7 +79,11 @@ func eachClass(tx *bbolt.Tx, f func(name []byte, class *bbolt.Bucket) error) err
 	if records == nil {
 		return corrupt("it has no bucket %s", recordsBucket)
 	}
-	return records.ForEachBucket(func(name []byte) error {
+	return records.ForEach(func(name, value []byte) error {
+		if value != nil {
+			// One flipped bit makes a bucket a value, and all that is in it invisible.
+			return corrupt("class %s is not a bucket", name)
+		}
 		return f(name, records.Bucket(name))
 	})
 }

@@ -45,6 +45,18 @@ import (
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
+func init() {
+	// The client writes to standard error, past every log. What matters of it comes back as
+	// an error of the call that it is about.
+	redis.SetLogger(silent{})
+}
+
+// silent is a log that nobody reads.
+type silent struct{}
+
+// Printf implements the client's interface of a log.
+func (silent) Printf(context.Context, string, ...any) {}
+
 // Store is a revocation.Feed and a revocation.Pruner on a Redis or Valkey server. Its
 // methods may be called from any goroutine.
 type Store struct {
