@@ -116,9 +116,9 @@ func BenchmarkCutting(b *testing.B) {
 	for _, kind := range []struct{ name, headers string }{{"event streams", eventHeaders}, {"WebSockets", socketHeaders}} {
 		b.Run(fmt.Sprintf("%d of %d %s", n/10, n, kind.name), func(b *testing.B) {
 			c := startCaddy(b, ":PORT {\nrevocation_endpoint /revoke {\nhash_algorithm sha256\nclient app "+appHash+"\n}\nreject_revoked\nreverse_proxy "+idleUpstream(b)+"\n}\n")
-			for b.Loop() {
+			for round := 0; b.Loop(); round++ {
 				b.StopTimer()
-				conns := openIdle(b, c, n, kind.headers, func(i int) string { return fmt.Sprintf("%p-%d", b, i%10) })
+				conns := openIdle(b, c, n, kind.headers, func(i int) string { return fmt.Sprintf("%p-%d-%d", b, round, i%10) })
 				var ending sync.WaitGroup
 				for i, conn := range conns {
 					if i%10 == 3 {
@@ -131,9 +131,70 @@ func BenchmarkCutting(b *testing.B) {
 					}
 				}
 				b.StartTimer()
-				mustRevoke(b, c.URL("/revoke"), fmt.Sprintf("%p-3", b))
+				mustRevoke(b, c.URL("/revoke"), fmt.Sprintf("%p-%d-3", b, round))
 				ending.Wait()
 			}
 		})
+	}
+}
+
+// BenchmarkCuttingMultiplexed revokes one token in ten, of 10,000 event streams that share
+// few connections, from client to Caddy and from there to the upstream: HTTP/2.
+func BenchmarkCuttingMultiplexed(b *testing.B) {
+	const n = 10_000
+	h2c := new(http.Protocols)
+	h2c.SetUnencryptedHTTP2(true)
+	ended := make(chan struct{})
+	u := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		http.NewResponseController(w).Flush()
+		select {
+		case <-r.Context().Done():
+		case <-ended:
+		}
+	}))
+	u.Config.Protocols = h2c
+	u.Start()
+	b.Cleanup(func() { close(ended); u.CloseClientConnections(); u.Close() })
+	c := startCaddy(b, "{\nservers {\nprotocols h1 h2c\n}\n}\n:PORT {\nrevocation_endpoint /revoke {\nhash_algorithm sha256\nclient app "+appHash+
+		"\n}\nreject_revoked\nreverse_proxy h2c://"+u.Listener.Addr().String()+"\n}\n")
+	transport := &http.Transport{Protocols: h2c}
+	b.Cleanup(transport.CloseIdleConnections)
+	for round := 0; b.Loop(); round++ {
+		b.StopTimer()
+		streams := make([]*http.Response, n)
+		var opening, ending sync.WaitGroup
+		for worker := range 16 {
+			opening.Go(func() {
+				for i := worker; i < n; i += 16 {
+					r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, c.URL("/"), nil)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					r.Header.Set("Accept", "text/event-stream")
+					r.Header.Set("Authorization", fmt.Sprintf("Bearer %p-%d-%d", b, round, i%10))
+					if streams[i], err = transport.RoundTrip(r); err != nil || streams[i].StatusCode != http.StatusOK {
+						b.Errorf("%v, %v", streams[i], err)
+						return
+					}
+				}
+			})
+		}
+		opening.Wait()
+		if b.Failed() {
+			b.FailNow()
+		}
+		for i := 3; i < n; i += 10 {
+			ending.Go(func() { streams[i].Body.Read(make([]byte, 1)) })
+		}
+		b.StartTimer()
+		mustRevoke(b, c.URL("/revoke"), fmt.Sprintf("%p-%d-3", b, round))
+		ending.Wait()
+		b.StopTimer()
+		for _, stream := range streams {
+			stream.Body.Close()
+		}
+		b.StartTimer()
 	}
 }
