@@ -129,7 +129,7 @@ func (l *List) outlook() outlook {
 // staleBy reports whether a look-up that began with an outlook and is done may have missed
 // something. What was renewed in between doesn't count: the look-up was before.
 func (l *List) staleBy(o outlook) bool {
-	return l != nil && (o.missing || l.freshness.missing.Load() || l.lease.ended(o.until, time.Now()))
+	return l != nil && (o.missing || l.freshness.missing.Load() || l.lease.overSince(o.until))
 }
 
 // Nodes returns the nodes that follow the same store, as the store knew them at the last

@@ -66,7 +66,13 @@ func (l *lease) elapsed(now time.Time) int64 {
 func (l *lease) tick(now time.Time) { l.mark.Store(&mark{l.elapsed(now), now}) }
 
 // over reports whether the list can't know any more what is revoked.
-func (l *lease) over() bool { return l.ended(l.until.Load(), time.Now()) }
+func (l *lease) over() bool { return l.overSince(l.until.Load()) }
+
+// overSince reports whether a lease until then is over now. Where none ends the clock isn't
+// read, which costs as much as a check.
+func (l *lease) overSince(until int64) bool {
+	return until != endless && l.ended(until, time.Now())
+}
 
 // ended reports whether a lease until then is over. For a look-up until is read before it,
 // since a later lease says nothing of it, and the time afterwards, since one that was held
