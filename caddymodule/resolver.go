@@ -6,10 +6,10 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyrevocation/caddy-revocation/caddymodule/internal/keyfile"
 )
 
 // resolver replaces placeholders until one can't be replaced.
@@ -48,31 +48,15 @@ func (r *resolver) texts(name string, texts []string) []string {
 	return replaced
 }
 
-// maxFile is how long a file with keys or certificates may be, in bytes.
-const maxFile = 1 << 20
-
 // files reads files.
 func (r *resolver) files(name string, paths []string) [][]byte {
 	var contents [][]byte
 	for _, path := range r.texts(name, paths) {
-		content, err := readFile(path)
+		content, err := keyfile.Read(path)
 		r.fail(name, err)
 		contents = append(contents, content)
 	}
 	return contents
-}
-
-func readFile(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err == nil && len(content) > maxFile {
-		err = fmt.Errorf("%s is longer than %d bytes", path, maxFile)
-	}
-	return content, err
 }
 
 func (r *resolver) fail(name string, err error) {

@@ -8,14 +8,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyrevocation/caddy-revocation/caddymodule/internal/keyfile"
 )
 
 // resolver replaces placeholders until one can't be replaced.
@@ -164,33 +164,17 @@ func cut(s string, separator byte) (before, after string) {
 	return s, ""
 }
 
-// maxFile is how long a file with certificates may be, in bytes.
-const maxFile = 1 << 20
-
 func (r *resolver) file(name, path string) []byte {
 	path = r.text(name, path)
 	if r.err != nil {
 		return nil
 	}
-	content, err := readFile(path)
+	content, err := keyfile.Read(path)
 	if err != nil {
 		r.err = fmt.Errorf("tls: %s: %w", name, err)
 	}
 	r.contents = append(r.contents, content)
 	return content
-}
-
-func readFile(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err == nil && len(content) > maxFile {
-		err = fmt.Errorf("%s is longer than %d bytes", path, maxFile)
-	}
-	return content, err
 }
 
 var (
