@@ -27,6 +27,28 @@ func trimSpace(s string) string {
 	return s
 }
 
+// isLatin1Space reports the white space that Latin-1 has beyond ASCII's, NEL and NBSP.
+func isLatin1Space(b byte) bool { return b == 0x85 || b == 0xa0 }
+
+func trimLatin1Space(s string) string {
+	for s != "" && (isSpace(s[0]) || isLatin1Space(s[0])) {
+		s = s[1:]
+	}
+	for s != "" && (isSpace(s[len(s)-1]) || isLatin1Space(s[len(s)-1])) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
 // isBase64 reports whether s is base64 (RFC 4648 §4) with no scheme in it.
 func isBase64(s string) bool {
 	for _, b := range []byte(strings.TrimRight(s, "=")) {

@@ -184,12 +184,30 @@ func (c *collector) readings(word string) {
 	if len(word) > len(SchemeDPoP) && strings.EqualFold(word[:len(SchemeDPoP)], SchemeDPoP) {
 		c.part(word[len(SchemeDPoP):])
 	}
-	// NBSP and the like are white space to some, in any encoding.
-	for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r >= 0x80 }) {
-		c.probe(part)
+	if !isASCII(word) {
+		c.splitAtForeignSpaces(word)
 	}
 	c.betweenSchemes(word)
 	c.runs(word)
+}
+
+// splitAtForeignSpaces adds what remains of a word for readers to whom NBSP and the
+// like are white space: in UTF-8, in Latin-1, and in any other encoding.
+func (c *collector) splitAtForeignSpaces(word string) {
+	for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r >= 0x80 }) {
+		c.probe(part)
+	}
+	for part := range strings.FieldsSeq(word) {
+		c.probe(part)
+	}
+	start := 0
+	for i := range len(word) {
+		if isLatin1Space(word[i]) {
+			c.probe(word[start:i])
+			start = i + 1
+		}
+	}
+	c.probe(word[start:])
 }
 
 // betweenSchemes adds what remains of a word that is split at the scheme, which
@@ -255,8 +273,19 @@ func (c *collector) cutBlindly(value string) {
 	if len(value) <= 7 {
 		return
 	}
-	if rest := trimSpace(value[7:]); oneWord(rest) {
-		c.probe(rest)
+	c.probeWordIn(value[7:])
+}
+
+// probeWordIn adds a word that has nothing but white space around it, in whatever
+// sense of white space that is so.
+func (c *collector) probeWordIn(s string) {
+	for _, trim := range [...]func(string) string{trimSpace, strings.TrimSpace, trimLatin1Space} {
+		if word := trim(s); oneWord(word) {
+			c.probe(word)
+		}
+		if isASCII(s) {
+			return
+		}
 	}
 }
 
@@ -319,9 +348,7 @@ func (c *collector) probeRemoved(value, spelling string) {
 			}
 			b.WriteString(value[at:])
 			for part := range strings.SplitSeq(b.String(), ",") {
-				if part = trimSpace(part); oneWord(part) {
-					c.probe(part)
-				}
+				c.probeWordIn(part)
 			}
 		}
 	}

@@ -137,7 +137,7 @@ func TestJ2ToJ4_Extractors(t *testing.T) {
 func TestExtractorsOnRandomValues(t *testing.T) {
 	f := authorization(t)
 	pieces := []string{"Bearer", "Bearer ", "bearer", "bEarer ", "DPoP", "dpop ", "Token ", "token=", "token", "JWT", " ", "  ", "\t", ",", ", ", "=", "==", `"`, "'", ";", ":", "\xa0",
-		"A", "b.c", "eyJhIjoxfQ.eyJiIjoyfQ.c2ln", "+", "/", "~", "x", "#", "Basic ", "\x0b"}
+		"A", "b.c", "eyJhIjoxfQ.eyJiIjoyfQ.c2ln", "+", "/", "~", "x", "#", "Basic ", "\x0b", "\u00a0", "\u2003", "\x85", "\xf0", "é"}
 	random := rand.New(rand.NewPCG(1, 2))
 	value := func() string {
 		var b strings.Builder
@@ -153,7 +153,7 @@ func TestExtractorsOnRandomValues(t *testing.T) {
 }
 
 func FuzzFindAuthorization(f *testing.F) {
-	for _, s := range []string{"", "Bearer A", "bearer\tA, DPoP B", "Basic x, Bearer A", `Token token="A", x=y`, "xBearer A", "Bearer\xa0A", "BearerBearer A", "aBearerb", "Bearer ~eyJx.y.z"} {
+	for _, s := range []string{"", "Bearer A", "bearer\tA, DPoP B", "Basic x, Bearer A", `Token token="A", x=y`, "xBearer A", "Bearer\xa0A", "\u00a0\xf0", "Bearer\u0085\xf0\xa0x", "BearerBearer A", "aBearerb", "Bearer ~eyJx.y.z"} {
 		f.Add(s, "")
 		f.Add("Bearer B", s)
 	}

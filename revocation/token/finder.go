@@ -310,4 +310,9 @@ func (c *collector) add(token, scheme string, probe bool) {
 		c.secrets++
 	}
 	c.found = append(c.found, Candidate{Token: token, Source: c.source, Scheme: scheme, Probe: probe, Secret: secret})
+	if token[0] >= 0x80 || token[len(token)-1] >= 0x80 {
+		// Many a reader trims NBSP and the like, as UTF-8 or as Latin-1.
+		c.probe(strings.TrimSpace(token))
+		c.probe(trimLatin1Space(token))
+	}
 }

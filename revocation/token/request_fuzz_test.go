@@ -71,10 +71,6 @@ func FuzzFindQuery(f *testing.F) {
 	})
 }
 
-func isASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
-}
-
 func FuzzFindCookie(f *testing.F) {
 	for _, s := range []string{"token=A", `a=b; token="A"; token=B`, `token="\145y"`, "token=%41,token=B", " token = A ;"} {
 		f.Add(s)
