@@ -1,9 +1,12 @@
 package token
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,7 +75,14 @@ var extractors = map[string]func(v string) []string{
 	"b64token after junk": matches(`(?i)Bearer[^A-Za-z0-9\-._~+/]*([A-Za-z0-9\-._~+/]+=*)`),
 	"parameter":           matches(`(?i)token="?([^",\s]+)"?`),
 	"unquoted":            matches(`(?i)^bearer\s+"([^"]*)"$`),
-	"a JWT anywhere":      matches(`(?:^|[^\w.-])(eyJ[\w-]+\.[\w-]+\.[\w-]*)`),
+	// What has no header is no JWT to whoever searches for one.
+	"a JWT anywhere": func(v string) []string {
+		return slices.DeleteFunc(matches(`(?:^|[^\w.-])(eyJ[\w-]+\.[\w-]+\.[\w-]*)`)(v), func(jwt string) bool {
+			header, _, _ := strings.Cut(jwt, ".")
+			decoded, err := base64.RawURLEncoding.DecodeString(header)
+			return err != nil || !json.Valid(decoded)
+		})
+	},
 }
 
 // checkExtractors wants what any extractor makes of the lines to be among the
@@ -157,6 +167,7 @@ func FuzzFindAuthorization(f *testing.F) {
 		f.Add(s, "")
 		f.Add("Bearer B", s)
 	}
+	f.Add("eyJ0.0.+", "0")
 	finder := authorization(f)
 	f.Fuzz(func(t *testing.T, a, b string) {
 		checkExtractors(t, finder, a, b)
