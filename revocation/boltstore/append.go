@@ -23,10 +23,10 @@ const maxKeptBuffer = 4 << 20
 // returns the same error until the store is opened anew. Load still works,
 // unless the error wraps ErrStoreCorrupt as well.
 func (s *Store) Append(ctx context.Context, records []revocation.Record) error {
-	if err := s.enter(); err != nil {
-		return err
+	if !s.gate.Enter() {
+		return s.errClosed()
 	}
-	defer s.running.Done()
+	defer s.gate.Leave()
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := ctx.Err(); err != nil || len(records) == 0 {

@@ -27,17 +27,17 @@ const loadChunk = 4096
 // when a record can't be read, or one that wraps ErrStoreClosed when the store
 // is closed meanwhile.
 func (s *Store) Load(ctx context.Context, apply func([]revocation.Record) error) (revocation.Position, error) {
-	if err := s.enter(); err != nil {
-		return "", err
+	if !s.gate.Enter() {
+		return "", s.errClosed()
 	}
-	defer s.running.Done()
+	defer s.gate.Leave()
 	batch := make([]revocation.Record, 0, loadChunk)
 	last := uint64(0)
 	for {
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		if s.closed() {
+		if s.gate.Closed() {
 			return "", s.errClosed()
 		}
 		err := s.view(func(tx *bbolt.Tx) (err error) {

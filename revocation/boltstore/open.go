@@ -18,6 +18,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/gate"
 )
 
 // Defaults of Options.
@@ -206,7 +207,7 @@ func (o *opening) run(path string, created, compacted *bool) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, log: o.opts.Logger, now: time.Now, db: o.db, file: o.file, page: image.pageSize, closing: make(chan struct{})}
+	s := &Store{path: path, log: o.opts.Logger, now: time.Now, db: o.db, file: o.file, page: image.pageSize, gate: gate.New()}
 	s.close = sync.OnceValue(s.closeFile)
 	s.records.Store(image.records)
 	if err := catch(s.readMeta); err != nil {

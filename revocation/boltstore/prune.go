@@ -23,10 +23,10 @@ const pruneChunk = 2000
 // It returns how many were removed, and nil when ctx ended it early. It needs
 // room in the file and returns the same errors as Append.
 func (s *Store) Prune(ctx context.Context, before time.Time) (removed int, err error) {
-	if err := s.enter(); err != nil {
-		return 0, err
+	if !s.gate.Enter() {
+		return 0, s.errClosed()
 	}
-	defer s.running.Done()
+	defer s.gate.Leave()
 	s.pruning.Lock()
 	defer s.pruning.Unlock()
 	names, err := s.classNames()
@@ -38,7 +38,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (removed int, err e
 			if ctx.Err() != nil {
 				return removed, nil
 			}
-			if s.closed() {
+			if s.gate.Closed() {
 				return removed, s.errClosed()
 			}
 			n, err := s.pruneFront(name, before)

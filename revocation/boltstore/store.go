@@ -28,6 +28,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/gate"
 )
 
 // Store is a revocation.Store and a revocation.Pruner in a bolt file. Its
@@ -49,10 +50,8 @@ type Store struct {
 	writing sync.Mutex // held for a write transaction; guards buf
 	buf     []byte     // encodings of one Append, used again by the next
 
-	gate    sync.Mutex // guards closing, and running against it
-	closing chan struct{}
-	running sync.WaitGroup
-	close   func() error
+	gate  *gate.Gate
+	close func() error
 }
 
 var (
@@ -60,39 +59,14 @@ var (
 	_ revocation.Pruner = (*Store)(nil)
 )
 
-// enter admits an operation, which calls running.Done at its end, unless the
-// store is closed.
-func (s *Store) enter() error {
-	s.gate.Lock()
-	defer s.gate.Unlock()
-	if s.closed() {
-		return s.errClosed()
-	}
-	s.running.Add(1)
-	return nil
-}
-
-func (s *Store) closed() bool {
-	select {
-	case <-s.closing:
-		return true
-	default:
-		return false
-	}
-}
-
 func (s *Store) errClosed() error { return fmt.Errorf("%s: %w", s.path, revocation.ErrStoreClosed) }
 
 // Close ends a running Load and Prune at their next step, waits for them and
 // for a running Append, and closes and unlocks the file. Every call returns
 // what the first one did. It must not be called from within Load's apply.
 func (s *Store) Close() error {
-	s.gate.Lock()
-	if !s.closed() {
-		close(s.closing)
-	}
-	s.gate.Unlock()
-	s.running.Wait()
+	s.gate.Close()
+	s.gate.Wait()
 	return s.close()
 }
 
@@ -133,10 +107,10 @@ type Stats struct {
 // stat and no other I/O. After Close the sizes are zero.
 func (s *Store) Stats() Stats {
 	st := Stats{ID: s.id, Created: s.born, Records: s.records.Load()}
-	if s.enter() != nil {
+	if !s.gate.Enter() {
 		return st
 	}
-	defer s.running.Done()
+	defer s.gate.Leave()
 	if info, err := s.file.Stat(); err == nil {
 		st.FileBytes = info.Size()
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/blocks"
 )
 
 // Append adds the records in one script, and returns nil when the server has written them
@@ -16,14 +17,14 @@ import (
 // the server may still get to it.
 func (s *Store) Append(ctx context.Context, records []revocation.Record) error {
 	// What is sent must not refer to records: the call may go on when this returns.
-	blocks := blocksOf(records, s.now())
-	args := make([]any, 0, 1+2*len(blocks))
+	entries := blocks.Split(records, s.now())
+	args := make([]any, 0, 1+2*len(entries))
 	args = append(args, newEpoch())
-	for _, b := range blocks {
-		args = append(args, 1+b.class, b.payload)
+	for _, b := range entries {
+		args = append(args, 1+b.Class, b.Payload)
 	}
 	_, err := call(ctx, s, s.client, func(ctx context.Context, conn *redis.Conn) (struct{}, error) {
-		if len(blocks) == 0 {
+		if len(entries) == 0 {
 			return struct{}{}, nil
 		}
 		removed, err := appendScript.Run(ctx, conn, s.keys.all, args...).StringSlice()

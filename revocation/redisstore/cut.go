@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/blocks"
 )
 
 // pageEntries is how many entries of each class are read at a time.
@@ -20,10 +21,10 @@ const pageEntries = 512
 type cut struct {
 	epoch   string
 	seq     uint64
-	heads   [len(classes)]mark   // the last entries
-	bases   [len(classes)]mark   // the last that were trimmed
-	at      [len(classes)]string // the chains of the entries at the position
-	entries [len(classes)][]stored
+	heads   [classes]mark   // the last entries
+	bases   [classes]mark   // the last that were trimmed
+	at      [classes]string // the chains of the entries at the position
+	entries [classes][]stored
 }
 
 // stored is an entry as it stands in a stream.
@@ -44,7 +45,7 @@ type entry struct {
 // script since a server whose memory is full refuses transactions, even those that only
 // read.
 func (s *Store) read(ctx context.Context, conn *redis.Conn, from *position, count int) (cut, error) {
-	args := make([]any, 0, 2+len(classes))
+	args := make([]any, 0, 2+classes)
 	args = append(args, newEpoch(), count)
 	for _, m := range from.marks {
 		args = append(args, strconv.FormatUint(m.id, 10))
@@ -53,7 +54,7 @@ func (s *Store) read(ctx context.Context, conn *redis.Conn, from *position, coun
 	if err != nil {
 		return cut{}, err
 	}
-	if len(reply) != 1+2*len(classes) {
+	if len(reply) != 1+2*classes {
 		return cut{}, refuse("%w", errBadReply)
 	}
 	fields, _ := reply[0].([]any)
@@ -154,12 +155,12 @@ func (c *cut) verify(p *position) error {
 		switch {
 		case m == head || m == c.bases[i]:
 		case m.id > head.id:
-			return broken("it ends at entry %d of class %s, which was followed to %d: it has lost records", head.id, classes[i].name, m.id)
+			return broken("it ends at entry %d of class %s, which was followed to %d: it has lost records", head.id, blocks.Classes[i].Name, m.id)
 		case m.id > 0 && c.at[i] == m.chain:
 		case m.id < c.bases[i].id:
-			return broken("class %s was trimmed to entry %d, and was followed only to %d", classes[i].name, c.bases[i].id, m.id)
+			return broken("class %s was trimmed to entry %d, and was followed only to %d", blocks.Classes[i].Name, c.bases[i].id, m.id)
 		default:
-			return broken("entry %d of class %s is another than the one that was followed", m.id, classes[i].name)
+			return broken("entry %d of class %s is another than the one that was followed", m.id, blocks.Classes[i].Name)
 		}
 	}
 	return nil
@@ -169,8 +170,8 @@ func (c *cut) verify(p *position) error {
 // moves p to the last one. more reports that there are more, foreign that somebody else
 // has added entries.
 func (s *Store) after(c *cut, p *position) (found []entry, more, foreign bool, err error) {
-	var lists [len(classes)][]entry
-	var whole [len(classes)]bool
+	var lists [classes][]entry
+	var whole [classes]bool
 	for i := range classes {
 		m := p.marks[i]
 		for _, e := range c.entries[i] {
@@ -220,7 +221,7 @@ func (s *Store) decode(batch []revocation.Record, entries []entry) ([]revocation
 	for i := range entries {
 		e := &entries[i]
 		var err error
-		if batch, err = decodeBlock(batch, []byte(e.payload)); err != nil {
+		if batch, err = blocks.Decode(batch, []byte(e.payload)); err != nil {
 			return batch, s.corrupt(e.class, e.mark.id, err)
 		}
 	}

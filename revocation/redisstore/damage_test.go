@@ -1,7 +1,6 @@
 package redisstore
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -166,36 +165,6 @@ func TestPruneByClass(t *testing.T) {
 	if names, _ := mustLoad(t, s); len(names) != 200 {
 		t.Errorf("%d records are left, want 200", len(names))
 	}
-}
-
-func FuzzDecodeBlock(f *testing.F) {
-	for _, b := range blocksOf(newBatch("a", 3), time.Now()) {
-		f.Add(b.payload)
-	}
-	f.Add([]byte{})
-	f.Add([]byte{0})
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		records, err := decodeBlock(nil, payload)
-		if err != nil {
-			return
-		}
-		if len(records) == 0 {
-			t.Fatal("no records and no error")
-		}
-		var again []byte
-		for _, b := range blocksOf(records, time.Now()) {
-			again = append(again, b.payload...)
-		}
-		back, err := decodeBlock(nil, again)
-		if err != nil || len(back) != len(records) {
-			t.Fatalf("%d records became %d, %v", len(records), len(back), err)
-		}
-		for i := range back {
-			if !bytes.Equal(revocation.AppendRecord(nil, &back[i]), revocation.AppendRecord(nil, &records[i])) {
-				t.Fatal("a record has changed")
-			}
-		}
-	})
 }
 
 func FuzzPosition(f *testing.F) {

@@ -60,7 +60,7 @@ func (s *Store) explain(ctx context.Context, err error) error {
 	switch {
 	case err == nil, noReply(err):
 		return err
-	case s.closed():
+	case s.gate.Closed():
 		return s.errClosed()
 	case errors.As(err, &known):
 		return fmt.Errorf("%s: %w", s.name, known.err)

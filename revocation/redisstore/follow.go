@@ -83,7 +83,7 @@ func (s *Store) catchUp(ctx context.Context, p *position, pass func([]entry, pos
 		if foreign {
 			if !s.cleanOrWarn(ctx) {
 				// With them, waiting for entries would end at once.
-				if err := pause(ctx, s.closing, retryClean); err != nil {
+				if err := pause(ctx, s.gate.Closing(), retryClean); err != nil {
 					return err
 				}
 			}
@@ -109,9 +109,9 @@ func pause(ctx context.Context, closing <-chan struct{}, d time.Duration) error 
 // await waits for entries. It returns those that follow p beyond doubt, without a gap in
 // numbers and chains, or none.
 func (s *Store) await(ctx context.Context, p position) ([]entry, position, error) {
-	streams := slices.Concat(s.keys.logs[:], make([]string, len(classes)))
+	streams := slices.Concat(s.keys.logs[:], make([]string, classes))
 	for i, m := range p.marks {
-		streams[len(classes)+i] = strconv.FormatUint(m.id, 10) + "-0"
+		streams[classes+i] = strconv.FormatUint(m.id, 10) + "-0"
 	}
 	reply, err := call(ctx, s, s.feed, func(ctx context.Context, conn *redis.Conn) ([]redis.XStream, error) {
 		return conn.XRead(ctx, &redis.XReadArgs{Streams: streams, Count: pageEntries, Block: s.block}).Result()
@@ -127,7 +127,7 @@ func (s *Store) await(ctx context.Context, p position) ([]entry, position, error
 
 // following returns the entries that follow p without a gap, and moves p to the last one.
 func (s *Store) following(reply []redis.XStream, p *position) (found []entry) {
-	var lists [len(classes)][]redis.XMessage
+	var lists [classes][]redis.XMessage
 	for _, stream := range reply {
 		if i := slices.Index(s.keys.logs[:], stream.Stream); i >= 0 {
 			lists[i] = stream.Messages

@@ -14,6 +14,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/gate"
 )
 
 // Defaults of Options.
@@ -110,13 +112,13 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		opts.Clock = time.Now
 	}
 	s := &Store{
-		opts:    opts,
-		name:    nameOf(&opts),
-		log:     opts.Logger,
-		now:     opts.Clock,
-		keys:    newKeys(opts.Prefix),
-		block:   blockFor,
-		closing: make(chan struct{}),
+		opts:  opts,
+		name:  nameOf(&opts),
+		log:   opts.Logger,
+		now:   opts.Clock,
+		keys:  newKeys(opts.Prefix),
+		block: blockFor,
+		gate:  gate.New(),
 	}
 	s.durability.Store("")
 	s.client = s.newClient()

@@ -41,7 +41,7 @@ func (m mark) next(id uint64, payload string) mark {
 type position struct {
 	epoch string
 	seq   uint64
-	marks [len(classes)]mark
+	marks [classes]mark
 }
 
 // text writes a position: epoch, number, and each class's mark, with dots between.
@@ -63,7 +63,7 @@ var errNoPosition = errors.New("that isn't a position of this kind of store")
 func parsePosition(text revocation.Position) (position, error) {
 	var p position
 	parts := strings.Split(string(text), ".")
-	if len(parts) != 2+len(classes) || parts[0] == "" {
+	if len(parts) != 2+classes || parts[0] == "" {
 		return p, errNoPosition
 	}
 	p.epoch = parts[0]

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/blocks"
 )
 
 // Bounds of Prune: entries that are read and removed at a time, and in one call.
@@ -31,7 +32,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (removed int, err e
 	for class := range classes {
 		// Most of the time there is nothing to do, which the first entry tells.
 		for count := 1; left > 0; count = pruneChunk {
-			if s.closed() {
+			if s.gate.Closed() {
 				return removed, s.errClosed()
 			}
 			if ctx.Err() != nil {
@@ -90,7 +91,7 @@ func (s *Store) pruneFront(ctx context.Context, class, count int, before time.Ti
 		if !e.ok {
 			return 0, 0, s.explain(ctx, s.corrupt(class, e.id, "it isn't a record"))
 		}
-		if batch, err = decodeBlock(batch[:0], []byte(e.payload)); err != nil {
+		if batch, err = blocks.Decode(batch[:0], []byte(e.payload)); err != nil {
 			return 0, 0, s.explain(ctx, s.corrupt(class, e.id, err))
 		}
 		if !expired(batch, before) {

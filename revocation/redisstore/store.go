@@ -11,7 +11,7 @@
 //
 // Entries are numbered in one sequence over all streams, in which no number is left
 // out; an entry's id is its number, never a time: after a failover the new master's
-// clock may be behind. An entry holds up to 64 records of one Append (see block) and a
+// clock may be behind. An entry holds up to 64 records of one Append (see package blocks) and a
 // checksum over itself and the entry before it in its stream, the chain. Meta has the
 // number and chain of the last entry of each stream, and of the last one that was
 // trimmed. What stands behind the last entry isn't one, whoever put it there: an entry
@@ -43,6 +43,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/blocks"
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/gate"
 )
 
 func init() {
@@ -76,9 +78,7 @@ type Store struct {
 
 	pruning sync.Mutex // held by Prune
 
-	gate    sync.Mutex // guards closing, and running against it
-	closing chan struct{}
-	running sync.WaitGroup
+	gate *gate.Gate
 }
 
 var (
@@ -86,10 +86,17 @@ var (
 	_ revocation.Pruner = (*Store)(nil)
 )
 
+// schema is the version of everything under the prefix. A change of blocks.Classes, of an
+// entry's content or of meta's fields needs a new one.
+const schema = "1"
+
+// classes is how many streams there are.
+const classes = len(blocks.Classes)
+
 // keys are the names of what the store has on the server.
 type keys struct {
 	meta, nodes string
-	logs        [len(classes)]string
+	logs        [classes]string
 	all         []string // meta, then logs: what the scripts get
 }
 
@@ -98,31 +105,10 @@ func newKeys(prefix string) keys {
 	k := keys{meta: tag + "meta", nodes: tag + "nodes"}
 	k.all = []string{k.meta}
 	for i := range classes {
-		k.logs[i] = tag + "log:" + classes[i].name
+		k.logs[i] = tag + "log:" + blocks.Classes[i].Name
 		k.all = append(k.all, k.logs[i])
 	}
 	return k
-}
-
-// enter admits an operation, which calls running.Done at its end, unless the store is
-// closed.
-func (s *Store) enter() error {
-	s.gate.Lock()
-	defer s.gate.Unlock()
-	if s.closed() {
-		return s.errClosed()
-	}
-	s.running.Add(1)
-	return nil
-}
-
-func (s *Store) closed() bool {
-	select {
-	case <-s.closing:
-		return true
-	default:
-		return false
-	}
 }
 
 func (s *Store) errClosed() error { return fmt.Errorf("%s: %w", s.name, revocation.ErrStoreClosed) }
@@ -130,16 +116,11 @@ func (s *Store) errClosed() error { return fmt.Errorf("%s: %w", s.name, revocati
 // Close ends Follow, Load and Prune, waits for what is under way at the server, at most
 // for Options.Timeout, and closes the connections. It may be called again.
 func (s *Store) Close() error {
-	s.gate.Lock()
-	first := !s.closed()
-	if first {
-		close(s.closing)
-	}
-	s.gate.Unlock()
+	first := s.gate.Close()
 	if first {
 		_ = s.feed.Close() // ends what waits there
 	}
-	s.running.Wait()
+	s.gate.Wait()
 	if first {
 		_ = s.client.Close()
 	}
@@ -157,8 +138,8 @@ func call[T any](ctx context.Context, s *Store, client redis.UniversalClient, f 
 	if err := ctx.Err(); err != nil {
 		return none, err
 	}
-	if err := s.enter(); err != nil {
-		return none, err
+	if !s.gate.Enter() {
+		return none, s.errClosed()
 	}
 	type outcome struct {
 		value T
@@ -166,7 +147,7 @@ func call[T any](ctx context.Context, s *Store, client redis.UniversalClient, f 
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		defer s.running.Done()
+		defer s.gate.Leave()
 		value, err := onNode(ctx, s, client, f)
 		done <- outcome{value, err}
 	}()
