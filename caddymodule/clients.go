@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/caddyrevocation/caddy-revocation/caddymodule/internal/placeholder"
 	"github.com/caddyrevocation/caddy-revocation/revocation/endpoint"
 	"github.com/caddyrevocation/caddy-revocation/revocation/issuer"
 )
@@ -90,10 +91,10 @@ type Limits struct {
 func (h *RevocationEndpoint) clients(comparer caddyauth.Comparer) ([]endpoint.Client, error) {
 	clients := make([]endpoint.Client, len(h.Clients))
 	for i, c := range h.Clients {
-		r := newResolver()
-		clients[i].ID = r.text("id", c.ID)
-		if r.err != nil {
-			return nil, fmt.Errorf("client %d: %w", i+1, r.err)
+		r := placeholder.New()
+		clients[i].ID = r.Text("id", c.ID)
+		if r.Err() != nil {
+			return nil, fmt.Errorf("client %d: %w", i+1, r.Err())
 		}
 		if err := h.resolve(c, r, comparer, &clients[i]); err != nil {
 			return nil, fmt.Errorf("client %s: %w", clients[i].ID, err)
@@ -103,18 +104,18 @@ func (h *RevocationEndpoint) clients(comparer caddyauth.Comparer) ([]endpoint.Cl
 }
 
 // resolve replaces placeholders and reads files.
-func (h *RevocationEndpoint) resolve(c Client, r *resolver, comparer caddyauth.Comparer, to *endpoint.Client) error {
+func (h *RevocationEndpoint) resolve(c Client, r *placeholder.Resolver, comparer caddyauth.Comparer, to *endpoint.Client) error {
 	to.AnyToken, to.Quota = c.AnyToken, endpoint.Quota(c.Quota)
 	for n, hash := range c.Hashes {
 		name := fmt.Sprintf("hash %d", n+1)
-		hash := []byte(r.text(name, hash))
-		r.fail(name, checkHash(comparer, hash))
+		hash := []byte(r.Text(name, hash))
+		r.Fail(name, checkHash(comparer, hash))
 		to.Hashes = append(to.Hashes, hash)
 	}
-	to.Issuers = r.texts("issuer", c.Issuers)
-	address, keys := r.text("jwks_uri", c.JWKSURI), r.files("public_keys", c.PublicKeys)
-	if r.err != nil {
-		return r.err
+	to.Issuers = r.Texts("issuer", c.Issuers)
+	address, keys := r.Text("jwks_uri", c.JWKSURI), r.Files("public_keys", c.PublicKeys)
+	if r.Err() != nil {
+		return r.Err()
 	}
 	if err := h.app.checkIssuers(to.Issuers); err != nil {
 		return err

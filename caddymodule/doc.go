@@ -16,7 +16,6 @@
 //   - cluster.go, cluster_status.go: stores that other nodes write to as well
 //   - hashes.go: hashes for generated client secrets
 //   - caddyfile.go and the files beside the handlers: their Caddyfile syntax
-//   - resolver.go: placeholders and files in the configuration
 //   - current.go: what outlives configurations follows the one in use
 //   - metrics.go, tracing.go, events.go, logging.go: what others see of all this
 package caddymodule

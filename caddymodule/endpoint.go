@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
+	"github.com/caddyrevocation/caddy-revocation/caddymodule/internal/placeholder"
 	"github.com/caddyrevocation/caddy-revocation/revocation/endpoint"
 )
 
@@ -199,12 +200,12 @@ func (h *RevocationEndpoint) options() (endpoint.Options, error) {
 	if h.OwnershipMismatch != "" && h.OwnershipMismatch != "silent" {
 		return opts, fmt.Errorf("ownership_mismatch is %q, possible is silent", h.OwnershipMismatch)
 	}
-	r := newResolver()
-	opts.AssertionAudience = r.texts("assertion_audience", h.AssertionAudience)
+	r := placeholder.New()
+	opts.AssertionAudience = r.Texts("assertion_audience", h.AssertionAudience)
 	if len(opts.AssertionAudience) == 0 {
 		opts.AssertionAudience = h.app.issuerNames()
 	}
-	return opts, r.err
+	return opts, r.Err()
 }
 
 // replays are the assertions that were used, at any endpoint of any configuration:

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddyrevocation/caddy-revocation/caddymodule/internal/placeholder"
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/issuer"
 	"github.com/caddyrevocation/caddy-revocation/revocation/token"
@@ -223,32 +224,32 @@ func (a *App) issuerNames() (names []string) {
 
 // prepare replaces placeholders and reads files.
 func (i Issuer) prepare(logger *slog.Logger) (preparedIssuer, error) {
-	r := newResolver()
-	i.Name = r.text("name", i.Name)
+	r := placeholder.New()
+	i.Name = r.Text("name", i.Name)
 	what := fmt.Sprintf("issuer %s: ", i.Name)
-	if i.Name == "" && r.err == nil {
+	if i.Name == "" && r.Err() == nil {
 		return preparedIssuer{}, errors.New("an issuer has no name: it is the iss of its tokens")
 	}
-	i.Aliases = r.texts("alias", i.Aliases)
-	i.JWKSURI = r.text("jwks_uri", i.JWKSURI)
-	i.HMACSecret = r.secret("hmac_secret", i.HMACSecret)
+	i.Aliases = r.Texts("alias", i.Aliases)
+	i.JWKSURI = r.Text("jwks_uri", i.JWKSURI)
+	i.HMACSecret = r.Secret("hmac_secret", i.HMACSecret)
 	keys := issuer.StaticKeys{
-		JWKS: r.files("jwks_file", i.JWKSFiles),
-		PEM:  r.files("public_key_file", i.PublicKeyFiles),
+		JWKS: r.Files("jwks_file", i.JWKSFiles),
+		PEM:  r.Files("public_key_file", i.PublicKeyFiles),
 	}
 	if i.HMACSecret != "" {
 		keys.Secret = []byte(i.HMACSecret)
 	}
-	authorities := r.files("trusted_ca", i.TrustedCA)
+	authorities := r.Files("trusted_ca", i.TrustedCA)
 	if i.Introspection != nil {
 		resolved := *i.Introspection
-		resolved.URL = r.text("introspection", resolved.URL)
-		resolved.ClientID = r.text("client_id", resolved.ClientID)
-		resolved.ClientSecret = r.secret("client_secret", resolved.ClientSecret)
+		resolved.URL = r.Text("introspection", resolved.URL)
+		resolved.ClientID = r.Text("client_id", resolved.ClientID)
+		resolved.ClientSecret = r.Secret("client_secret", resolved.ClientSecret)
 		i.Introspection = &resolved
 	}
-	if r.err != nil {
-		return preparedIssuer{}, fmt.Errorf("%s%w", what, r.err)
+	if r.Err() != nil {
+		return preparedIssuer{}, fmt.Errorf("%s%w", what, r.Err())
 	}
 	options, err := i.options(keys)
 	if err != nil {

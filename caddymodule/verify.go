@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddyrevocation/caddy-revocation/caddymodule/internal/placeholder"
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/endpoint"
 	"github.com/caddyrevocation/caddy-revocation/revocation/issuer"
@@ -43,10 +44,10 @@ type Verify struct {
 
 // provision checks the names against the issuers that there are.
 func (v *Verify) provision(app *App) (err error) {
-	r := newResolver()
-	v.audience, v.issuers = r.texts("audience", v.Audience), r.texts("issuer", v.Issuers)
-	if r.err != nil {
-		return r.err
+	r := placeholder.New()
+	v.audience, v.issuers = r.Texts("audience", v.Audience), r.Texts("issuer", v.Issuers)
+	if r.Err() != nil {
+		return r.Err()
 	}
 	if slices.Contains(v.audience, "") {
 		return errors.New("an audience is empty")

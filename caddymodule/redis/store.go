@@ -22,6 +22,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddyrevocation/caddy-revocation/caddymodule"
+	"github.com/caddyrevocation/caddy-revocation/caddymodule/internal/guest"
+	"github.com/caddyrevocation/caddy-revocation/caddymodule/internal/placeholder"
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/redisstore"
 )
@@ -49,7 +51,7 @@ type Store struct {
 	Database int `json:"database,omitempty"`
 
 	// How TLS is used. Default: not, unless `url` is a `rediss://`.
-	TLS *TLS `json:"tls,omitempty"`
+	TLS *guest.TLS `json:"tls,omitempty"`
 
 	// The Sentinels that know the server. Default: none.
 	Sentinel *Sentinel `json:"sentinel,omitempty"`
@@ -73,21 +75,6 @@ type Store struct {
 
 	options redisstore.Options
 	files   [][]byte // that options were made from
-}
-
-// TLS says how the server is recognized, and how this node is. The files are in PEM.
-// Placeholders are possible.
-type TLS struct {
-	// Files with the authorities that may have signed the server's certificate. Default:
-	// the system's.
-	CA []string `json:"ca,omitempty"`
-
-	// The files with this node's certificate and its key. Default: none.
-	Cert string `json:"cert,omitempty"`
-	Key  string `json:"key,omitempty"`
-
-	// The name in the server's certificate. Default: the host of the address.
-	ServerName string `json:"server_name,omitempty"`
 }
 
 // Sentinel says who knows the server.
@@ -122,16 +109,14 @@ const (
 const (
 	maxDatabase = 1 << 16
 	maxReplicas = 64
-	minTimeout  = 10 * time.Millisecond
-	maxTimeout  = 5 * time.Minute
 )
 
 // Provision replaces placeholders and reads files. It connects to nothing.
 func (s *Store) Provision(caddy.Context) error {
-	r := &resolver{repl: caddy.NewReplacer()}
+	r := placeholder.New()
 	o := redisstore.Options{
 		DB:               s.Database,
-		Prefix:           r.text("prefix", s.Prefix),
+		Prefix:           r.Text("prefix", s.Prefix),
 		WaitReplicas:     s.WaitReplicas,
 		UnsafeDurability: s.UnsafeDurability,
 		Timeout:          time.Duration(s.Timeout),
@@ -144,11 +129,11 @@ func (s *Store) Provision(caddy.Context) error {
 	}
 	for _, override := range []struct {
 		name, text string
-		secret     bool
+		replace    func(name, text string) string
 		to         *string
 	}{
-		{"username", s.Username, false, &o.Username},
-		{"password", s.Password, true, &o.Password},
+		{"username", s.Username, r.Text, &o.Username},
+		{"password", s.Password, r.Secret, &o.Password},
 	} {
 		if override.text == "" {
 			continue
@@ -156,18 +141,18 @@ func (s *Store) Provision(caddy.Context) error {
 		if *override.to != "" {
 			return fmt.Errorf("%s stands in the url as well: only one can count", override.name)
 		}
-		*override.to = r.replace(override.name, override.text, override.secret)
+		*override.to = override.replace(override.name, override.text)
 	}
 	if s.TLS != nil {
 		var err error
-		if o.TLS, err = s.TLS.config(r); err != nil {
-			return fmt.Errorf("tls: %w", err)
+		if o.TLS, err = s.TLS.Config(r); err != nil {
+			return err
 		}
 	}
-	if r.err != nil {
-		return r.err
+	if r.Err() != nil {
+		return r.Err()
 	}
-	s.options, s.files = o, r.contents
+	s.options, s.files = o, r.Contents()
 	return nil
 }
 
@@ -177,8 +162,8 @@ func (s *Store) checkBounds() error {
 		return fmt.Errorf("database is %d, possible is from 0 to %d", s.Database, maxDatabase)
 	case s.WaitReplicas < 0 || s.WaitReplicas > maxReplicas:
 		return fmt.Errorf("wait_replicas is %d, possible is from 0 to %d", s.WaitReplicas, maxReplicas)
-	case timeout != 0 && (timeout < minTimeout || timeout > maxTimeout):
-		return fmt.Errorf("timeout is %s, possible is from %s to %s", timeout, minTimeout, maxTimeout)
+	case timeout != 0 && (timeout < guest.MinTimeout || timeout > guest.MaxTimeout):
+		return fmt.Errorf("timeout is %s, possible is from %s to %s", timeout, guest.MinTimeout, guest.MaxTimeout)
 	}
 	return nil
 }
@@ -193,7 +178,7 @@ var (
 )
 
 // locate fills in where the server is.
-func (s *Store) locate(r *resolver, o *redisstore.Options) (err error) {
+func (s *Store) locate(r *placeholder.Resolver, o *redisstore.Options) error {
 	places := 0
 	for _, named := range []bool{s.URL != "", s.Sentinel != nil, len(s.Cluster) > 0} {
 		if named {
@@ -206,23 +191,23 @@ func (s *Store) locate(r *resolver, o *redisstore.Options) (err error) {
 	case places > 1:
 		return errTwoPlaces
 	case s.Sentinel != nil:
-		if o.SentinelMaster = r.text("sentinel", s.Sentinel.Master); o.SentinelMaster == "" && r.err == nil {
+		if o.SentinelMaster = r.Text("sentinel", s.Sentinel.Master); o.SentinelMaster == "" && r.Err() == nil {
 			return errNoMaster
 		}
-		o.SentinelUsername = r.text("sentinel: username", s.Sentinel.Username)
-		o.SentinelPassword = r.secret("sentinel: password", s.Sentinel.Password)
+		o.SentinelUsername = r.Text("sentinel: username", s.Sentinel.Username)
+		o.SentinelPassword = r.Secret("sentinel: password", s.Sentinel.Password)
 		if len(s.Sentinel.Addresses) == 0 {
 			return errNoSentinel
 		}
-		o.Addrs, err = r.addresses("sentinel", s.Sentinel.Addresses, sentinelPort)
-		return err
+		o.Addrs = guest.Addresses(r, "sentinel", s.Sentinel.Addresses, sentinelPort)
+		return nil
 	case len(s.Cluster) > 0:
 		if s.Database != 0 {
 			return errClusterDB
 		}
 		o.Cluster = true
-		o.Addrs, err = r.addresses("cluster", s.Cluster, defaultPort)
-		return err
+		o.Addrs = guest.Addresses(r, "cluster", s.Cluster, defaultPort)
+		return nil
 	}
 	place, err := parseURL(r, s.URL)
 	if err != nil {
@@ -237,6 +222,39 @@ func (s *Store) locate(r *resolver, o *redisstore.Options) (err error) {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	return nil
+}
+
+// place is what a URL says.
+type place struct {
+	tls                bool
+	username, password string
+	address            string
+	database           int
+	hasDatabase        bool
+}
+
+// errURL doesn't show the URL, which may have a password in it.
+var errURL = errors.New("it is written as redis://[user[:password]@]host[:port][/database], or rediss:// for TLS")
+
+func parseURL(r *placeholder.Resolver, text string) (p place, err error) {
+	u, err := guest.ParseURL(r, text, errURL)
+	if err != nil || r.Err() != nil {
+		return p, err // that of r is told in the end
+	}
+	if u.Scheme != "redis" && u.Scheme != "rediss" || u.Query != "" {
+		return p, errURL
+	}
+	p.tls, p.username, p.password = u.Scheme == "rediss", u.Username, u.Password
+	if u.Path != "" {
+		p.hasDatabase = true
+		if p.database, err = strconv.Atoi(u.Path); err != nil || p.database < 0 || p.database > maxDatabase {
+			return p, errURL
+		}
+	}
+	if p.address, err = guest.Address(u.Host, defaultPort); err != nil {
+		return p, errURL
+	}
+	return p, nil
 }
 
 // StoreKey implements caddymodule.Store: where the records are, and not how to get in.

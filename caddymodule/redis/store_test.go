@@ -19,6 +19,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
+	"github.com/caddyrevocation/caddy-revocation/caddymodule/internal/guest"
+	"github.com/caddyrevocation/caddy-revocation/caddymodule/internal/placeholder"
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/redisstore"
 )
@@ -314,7 +316,7 @@ func TestTheDocsNameEveryOption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, config := range []any{Store{}, TLS{}, Sentinel{}} {
+	for _, config := range []any{Store{}, guest.TLS{}, Sentinel{}} {
 		for i := range reflect.TypeOf(config).NumField() {
 			name, _, _ := strings.Cut(reflect.TypeOf(config).Field(i).Tag.Get("json"), ",")
 			if name != "" && !regexp.MustCompile("`"+name+"`").Match(page) {
@@ -322,11 +324,14 @@ func TestTheDocsNameEveryOption(t *testing.T) {
 			}
 		}
 	}
-	source, err := os.ReadFile("caddyfile.go")
-	if err != nil {
-		t.Fatal(err)
+	var lists [][][]byte
+	for _, file := range []string{"caddyfile.go", "../internal/guest/tls.go"} {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lists = append(lists, regexp.MustCompile(`Block\(d, "([a-z_, ]+)"`).FindAllSubmatch(source, -1)...)
 	}
-	lists := regexp.MustCompile(`block\(d, "([a-z_, ]+)"`).FindAllSubmatch(source, -1)
 	if len(lists) != 3 {
 		t.Errorf("%d blocks", len(lists))
 	}
@@ -349,9 +354,9 @@ func FuzzURL(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		r := &resolver{repl: caddy.NewReplacer()}
+		r := placeholder.New()
 		p, err := parseURL(r, text)
-		if err == nil && r.err == nil && (p.address == "" || p.database < 0) {
+		if err == nil && r.Err() == nil && (p.address == "" || p.database < 0) {
 			t.Errorf("%q becomes %+v", text, p)
 		}
 		if err != nil && err != errURL {

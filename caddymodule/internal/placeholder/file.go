@@ -1,5 +1,4 @@
-// Package keyfile reads the files with keys and certificates that a configuration names.
-package keyfile
+package placeholder
 
 import (
 	"fmt"
@@ -7,12 +6,12 @@ import (
 	"os"
 )
 
-// maxBytes is how long such a file may be.
+// maxBytes is how long a file with keys or certificates may be.
 const maxBytes = 1 << 20
 
-// Read returns a file's content. A file that is longer than 1 MiB is an error: it is
+// readFile returns a file's content. A file that is longer than 1 MiB is an error: it is
 // another one than was meant.
-func Read(path string) ([]byte, error) {
+func readFile(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
