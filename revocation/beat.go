@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -23,19 +24,32 @@ const maxSkew = Grace / 2
 // beat asks for the head until ctx ends.
 func (l *List) beat(ctx context.Context) {
 	every := beatEvery(l.lease.bound)
+	defer l.lastBeat()
 	for {
+		began := time.Now()
 		l.beatOnce(ctx, every)
 		next := time.NewTimer(every - rand.N(every/10+1))
 		select {
 		case <-ctx.Done():
 		case <-next.C:
 		case <-l.follower.poke:
+			sleep(ctx, l.follower.beatGap()-time.Since(began))
 		}
 		next.Stop()
 		if ctx.Err() != nil {
 			return
 		}
 	}
+}
+
+// beatGap is between two beats at the least, for each node that there is: all of them may
+// have a reason at once, and each answer names all.
+const beatGap = time.Millisecond
+
+func (f *follower) beatGap() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Duration(max(len(f.nodes), 1)) * beatGap
 }
 
 // beatEvery returns how often the store is asked for its head.
@@ -46,9 +60,14 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 	defer cancel()
 	f := l.follower
 	era, asked := l.lease.now(time.Now()) // before the position, which may be the next era's then
-	b := f.node
-	b.Applied, b.Fresh, b.Keep = f.position(), !l.Stale(), 10*l.lease.bound
+	b := f.beginBeat(time.Now())
+	b.Fresh = !l.Stale()
 	head, err := f.feed.Beat(ctx, b)
+	a := answer{b.Number, era, b.Applied, err}
+	if err == nil && !l.lease.in(era) {
+		a.err = errMoved
+	}
+	f.endBeat(a, head.Nodes, time.Now())
 	if err != nil {
 		switch {
 		case !errors.Is(err, ErrFeedBroken):
@@ -58,7 +77,6 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 		}
 		return
 	}
-	f.setNodes(head.Nodes)
 	if skew := time.Since(head.Time); skew.Abs() > maxSkew {
 		err := fmt.Errorf("the clock of this node differs from the revocation store's by %s, possible are %s: set it", skew.Round(time.Second), maxSkew)
 		l.freshness.explain(err)
@@ -66,6 +84,26 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 		return
 	}
 	l.granted(l.lease.offer(era, asked, head.Position, f.feed.Covers))
+}
+
+// lastBeat says that this node is no more, so that nobody waits for it. A list is closed
+// when no request uses it any more.
+func (l *List) lastBeat() {
+	f := l.follower
+	f.mu.Lock()
+	reachable := f.answer.number > 0 && f.answer.err == nil
+	f.mu.Unlock()
+	if reachable {
+		b := f.beginBeat(time.Now())
+		b.Ended, b.Waits = true, false
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_, err := f.feed.Beat(ctx, b)
+		cancel()
+		if err != nil {
+			l.logger.Info("the revocation store was not told that this node has ended: for a while others wait for it", "error", err)
+		}
+	}
+	f.endBeat(answer{number: math.MaxUint64, err: ErrListClosed}, nil, time.Now())
 }
 
 // complain logs what keeps failing, now and then.
@@ -102,10 +140,7 @@ func (l *List) watchLease(now time.Time) {
 		return
 	}
 	l.freshness.judge(l.lease.over)
-	select {
-	case l.follower.poke <- struct{}{}:
-	default:
-	}
+	l.follower.beatNow()
 }
 
 // Stale reports whether the list can't know now what has been revoked. A token that it
@@ -149,10 +184,4 @@ func (l *List) Applied() Position {
 		return ""
 	}
 	return l.follower.position()
-}
-
-func (f *follower) setNodes(nodes []NodeStatus) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.nodes = nodes
 }

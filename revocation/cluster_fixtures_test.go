@@ -210,6 +210,12 @@ func (c *feedClient) Beat(ctx context.Context, b Beat) (Head, error) {
 		}
 	}
 	now := time.Now().Add(c.skew)
+	for id, number := range b.Forget {
+		if c.nodes[id].Number == number {
+			delete(c.nodes, id)
+		}
+	}
+	b.Forget = nil
 	c.nodes[b.Node] = NodeStatus{b, now}
 	h := Head{Position: c.at(len(c.records)), Time: now.Round(0)}
 	for _, n := range c.nodes {

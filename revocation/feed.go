@@ -27,6 +27,10 @@ type Feed interface {
 	// far the sequence goes: every record that was acknowledged before Beat was called
 	// is at or before Head.Position. The error wraps ErrFeedBroken as that of Follow
 	// does, for Beat.Applied.
+	//
+	// The store remembers each node's last beat, as durably as what is appended, until it
+	// is told to forget it, whatever its clock does: Head.Nodes has all of them, this one
+	// and every one that was acknowledged before Beat was called.
 	Beat(ctx context.Context, b Beat) (Head, error)
 
 	// Covers reports whether a position is at or behind another one, both of one
@@ -36,19 +40,26 @@ type Feed interface {
 
 // Beat is what a node says about itself.
 type Beat struct {
-	Node    string        // its id, a new one for each start
-	Name    string        // for people: a host name
-	Version string        // of this module
-	Applied Position      // what it has applied; empty before it has loaded anything
-	Fresh   bool          // it answers, and isn't stale
-	Keep    time.Duration // for how long the store remembers the beat
+	Node    string   // its id, a new one for each start
+	Number  uint64   // of this beat among the node's, from 1 on
+	Name    string   // for people: a host name
+	Version string   // of this module
+	Applied Position // what it has applied; empty before it has loaded anything
+	Fresh   bool     // it answers, and isn't stale
+	Lenient bool     // it has routes that accept tokens while it isn't fresh
+	Waits   bool     // somebody there waits for other nodes: they say at once what they have applied
+	Ended   bool     // this is its last beat: it accepts nothing any more
+
+	// Forget are nodes to forget, by their id, each only if its last beat has this number.
+	// It isn't remembered.
+	Forget map[string]uint64
 }
 
 // Head is where a feed's sequence ends.
 type Head struct {
 	Position Position
 	Time     time.Time    // by the store's clock
-	Nodes    []NodeStatus // all whose beats the store remembers
+	Nodes    []NodeStatus // all that the store remembers, without Forget; Applied is empty if it isn't a place of this sequence
 }
 
 // NodeStatus is what a node last said about itself.

@@ -6,10 +6,12 @@ package revocation
 // what that has lost.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,14 +34,23 @@ type follower struct {
 	undone   []Record      // reinstatements that are to be made effective
 	adopting chan struct{} // has an element when there are any
 
-	loaded chan struct{} // closed when everything was read once
-	poke   chan struct{} // has an element when the head should be asked for at once
+	loaded   chan struct{} // closed when everything was read once
+	poke     chan struct{} // has an element when the head should be asked for at once
+	applying chan struct{} // has an element while records go into the list that applied doesn't cover yet
+
+	waiters waiters
+	awaited atomic.Bool // another node has some
 
 	mu      sync.Mutex
 	applied Position
 	partial bool // the replica lacks something
 	restart context.CancelCauseFunc
-	nodes   []NodeStatus
+	lenient int           // see Lenient
+	beats   uint64        // the number of the last one
+	answer  answer        // the last one
+	heard   chan struct{} // closed and replaced at every answer
+	nodes   []NodeStatus  // in the last answer
+	roll    *roll
 }
 
 func newFollower(feed Feed, opts Options) *follower {
@@ -48,6 +59,8 @@ func newFollower(feed Feed, opts Options) *follower {
 		node:     Beat{Node: uuid.NewString(), Name: opts.NodeName, Version: opts.Version},
 		sending:  make(chan struct{}, 1),
 		adopting: make(chan struct{}, 1), loaded: make(chan struct{}), poke: make(chan struct{}, 1),
+		applying: make(chan struct{}, 1), heard: make(chan struct{}),
+		roll: newRoll(cmp.Or(opts.MaxStaleness, DefaultMaxStaleness), time.Now()),
 	}
 }
 
@@ -87,6 +100,7 @@ func (l *List) follow(ctx context.Context) {
 			l.readAnew()
 		case errors.Is(err, ErrFeedBroken):
 			l.logger.Warn("the revocation store has lost records or was replaced; reading all of it again", "error", err)
+			l.follower.lose(time.Now())
 			l.readAnew()
 		default:
 			l.complain("the revocation store can't be followed; trying again", err)
@@ -104,14 +118,23 @@ func (l *List) readAnew() {
 
 // followSession reads everything if need be and applies what comes after it, until that fails.
 func (l *List) followSession(ctx context.Context) error {
-	if l.follower.position() == "" {
-		if err := l.readAll(ctx); err != nil {
+	f := l.follower
+	if f.position() == "" {
+		f.applying <- struct{}{}
+		err := l.readAll(ctx)
+		<-f.applying
+		if err != nil {
 			return fmt.Errorf("reading the revocation store: %w", err)
 		}
 	}
-	return l.follower.feed.Follow(ctx, l.follower.position(), func(records []Record, at Position) error {
+	return f.feed.Follow(ctx, f.position(), func(records []Record, at Position) error {
+		f.applying <- struct{}{}
 		l.receive(ctx, records)
 		l.reached(at)
+		<-f.applying
+		if f.awaited.Load() {
+			f.beatNow()
+		}
 		return nil
 	})
 }
@@ -236,6 +259,13 @@ func (f *follower) setApplied(at Position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.applied = at
+}
+
+// lose notes that the store isn't the one that it was.
+func (f *follower) lose(now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.roll.lose(now)
 }
 
 func (f *follower) setRestart(end context.CancelCauseFunc) {

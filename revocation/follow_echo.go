@@ -84,6 +84,18 @@ func (es *echoes) brought(r *Record, now int64) bool {
 	return true
 }
 
+// arrived reports whether the feed has brought records, as far as they are awaited.
+func (es *echoes) arrived(records []Record) bool {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for i := range records {
+		if e, ok := es.all[identityOf(&records[i])]; ok && (e.lost > 0 || e.seen != e.known) {
+			return false
+		}
+	}
+	return true
+}
+
 // found notes that the store doesn't lack a record. The caller holds the lock.
 func (es *echoes) found(e *echo) {
 	if e.lost > 0 {

@@ -88,6 +88,13 @@ func (l *lease) now(now time.Time) (era int, asked int64) {
 	return l.era, l.elapsed(now)
 }
 
+// sequence returns the sequence's era.
+func (l *lease) sequence() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.era
+}
+
 // in reports whether the era hasn't ended.
 func (l *lease) in(era int) bool {
 	l.mu.Lock()

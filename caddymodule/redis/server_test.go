@@ -77,7 +77,7 @@ func TestTLSAndAnACLUserWithTheRightsOfTheDocs(t *testing.T) {
 	if _, err := store.Load(t.Context(), func(r []revocation.Record) error { loaded += len(r); return nil }); err != nil || loaded != 1 {
 		t.Errorf("%d records, %v", loaded, err)
 	}
-	if _, err := store.(revocation.Feed).Beat(t.Context(), revocation.Beat{Node: "n", Keep: time.Minute}); err != nil {
+	if _, err := store.(revocation.Feed).Beat(t.Context(), revocation.Beat{Node: "n"}); err != nil {
 		t.Error(err)
 	}
 	if _, err := store.(revocation.Pruner).Prune(t.Context(), time.Now().Add(24*time.Hour)); err != nil {

@@ -132,7 +132,7 @@ func BenchmarkBeat(b *testing.B) {
 	appendTo(b, s, newBatch("a", 100)...)
 	_, p := mustLoad(b, s)
 	for b.Loop() {
-		if _, err := s.Beat(background, revocation.Beat{Node: "a", Name: "host", Applied: p, Keep: time.Minute}); err != nil {
+		if _, err := s.Beat(background, revocation.Beat{Node: "a", Name: "host", Applied: p}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -117,7 +117,7 @@ func TestCluster(t *testing.T) {
 	f := follow(t, s, p)
 	appendTo(t, s, newBatch("a", 200)...)
 	eventually(t, "the records are followed", func() bool { return len(f.got()) == 200 })
-	if _, err := s.Beat(background, revocation.Beat{Node: "a", Applied: f.position(), Keep: time.Minute}); err != nil {
+	if _, err := s.Beat(background, revocation.Beat{Node: "a", Applied: f.position()}); err != nil {
 		t.Fatal(err)
 	}
 	// Without cluster mode the error says that it is one.
@@ -131,13 +131,13 @@ func TestWaitReplicas(t *testing.T) {
 	opts.WaitReplicas, opts.Timeout = 1, time.Second
 	s := open(t, opts)
 	appendTo(t, s, newBatch("a", 1)...)
-	if _, err := s.Beat(background, revocation.Beat{Node: "a", Keep: time.Minute}); err != nil {
+	if _, err := s.Beat(background, revocation.Beat{Node: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	p.replica.pause()
 	defer p.replica.resume()
 	wantWords(t, "Append without the replica", s.Append(background, newBatch("b", 1)), "0 of its replicas have the records, and 1 must")
-	_, err := s.Beat(background, revocation.Beat{Node: "a", Keep: time.Minute})
+	_, err := s.Beat(background, revocation.Beat{Node: "a"})
 	wantWords(t, "Beat without the replica", err, "0 of its replicas")
 	p.replica.resume()
 	eventually(t, "the replica has it", func() bool { return s.Append(background, newBatch("c", 1)) == nil })

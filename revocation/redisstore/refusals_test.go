@@ -12,7 +12,7 @@ import (
 // failures runs everything that uses the server, and returns the errors.
 func failures(s *Store) map[string]error {
 	_, _, loaded := load(s)
-	_, beaten := s.Beat(background, revocation.Beat{Node: "a", Keep: time.Minute})
+	_, beaten := s.Beat(background, revocation.Beat{Node: "a"})
 	return map[string]error{"Append": s.Append(background, newBatch("a", 1)), "Load": loaded, "Beat": beaten}
 }
 
@@ -192,7 +192,7 @@ func TestFull(t *testing.T) {
 	if n, err := s.Prune(background, time.Now()); err != nil || n != 10 {
 		t.Errorf("Prune of a full store: %d, %v", n, err)
 	}
-	if _, err := s.Beat(background, revocation.Beat{Node: "a", Applied: p, Keep: time.Minute}); err != nil {
+	if _, err := s.Beat(background, revocation.Beat{Node: "a", Applied: p}); err != nil {
 		t.Errorf("Beat: %v", err)
 	}
 	sv.do(t, "CONFIG", "SET", "maxmemory", "0")

@@ -124,25 +124,38 @@ end
 return removed
 `)
 
-// beatScript notes what a node says: KEYS[1] is the nodes' hash, ARGV a node's id, for how
-// many milliseconds to remember it, and what it says. It returns the time in seconds and
-// microseconds, and what all nodes say that are remembered. When memory is full, nothing is
-// noted, but nodes stay fresh: nothing can be revoked either.
-var beatScript = redis.NewScript(`
+// noteBeat notes what a node says: KEYS[1] is the nodes' hash, ARGV a node's id, the number
+// of its beat, what it says, and nodes to forget, each with the number of its last beat. It
+// returns the time in seconds and microseconds, and what all nodes say that are remembered.
+const noteBeat = `
 local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local noted = redis.pcall('HSET', KEYS[1], ARGV[1], string.format('%.0f', now) .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
-if type(noted) == 'table' and noted.err and not string.find(noted.err, 'OOM', 1, true) then return noted end
-local out = {t[1], t[2]}
-local all = redis.call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-	local at, keep = string.match(all[i + 1], '^(%d+) (%d+) ')
-	if all[i] ~= ARGV[1] and (not at or now - at > tonumber(keep)) then
-		redis.call('HDEL', KEYS[1], all[i])
-	else
-		out[#out + 1] = all[i]
-		out[#out + 1] = all[i + 1]
-	end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000)) .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
+for i = 4, #ARGV, 2 do
+	local last = redis.call('HGET', KEYS[1], ARGV[i])
+	if last and string.match(last, '^%d+ (%d+) ') == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+local out = redis.call('HGETALL', KEYS[1])
+table.insert(out, 1, t[2])
+table.insert(out, 1, t[1])
+return out
+`
+
+// beatScriptWhenFull notes a beat also when the server's memory is full, which servers from
+// 7.0 on can. A node whose beats aren't noted must not answer: who waits for the nodes that
+// may accept a token doesn't know of it. What nodes say takes some hundred bytes for each.
+var (
+	beatScriptWhenFull = redis.NewScript("#!lua flags=allow-oom\n" + noteBeat)
+	beatScript         = redis.NewScript(noteBeat)
+)
+
+// chainsScript returns the chains of entries: KEYS are the streams, ARGV has a stream's
+// number and an entry's for each.
+var chainsScript = redis.NewScript(`
+local out = {}
+for i = 1, #ARGV, 2 do
+	local id = ARGV[i + 1] .. '-0'
+	local at = redis.call('XRANGE', KEYS[tonumber(ARGV[i])], id, id)[1]
+	out[#out + 1] = at and at[2][4] or ''
 end
 return out
 `)

@@ -72,9 +72,10 @@ type Store struct {
 	feed   redis.UniversalClient // whose connections wait for what is appended
 	block  time.Duration         // blockFor, but for tests
 
-	durability  atomic.Value // a string
-	warned      sync.Map     // warnings that were logged
-	nextInspect atomic.Int64 // when Beat looks at the server's configuration again
+	durability   atomic.Value // a string
+	plainScripts atomic.Bool  // the server is too old for flags of scripts
+	warned       sync.Map     // warnings that were logged
+	nextInspect  atomic.Int64 // when Beat looks at the server's configuration again
 
 	pruning sync.Mutex // held by Prune
 

@@ -38,6 +38,8 @@ func RunFeed(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"positions are the same on all nodes", testPositions},
 		{"Beat's head covers what was acknowledged", testBeatHead},
 		{"nodes see each other's beats", testBeatNodes},
+		{"nodes that beat at once see each other", testBeatsAtOnce},
+		{"a node is forgotten when that is said, and not before", testBeatForgets},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, fresh(t)) })
 	}
@@ -326,7 +328,7 @@ func testFollowPruned(t *testing.T, open Opener) {
 		f.waitForAll(t, namesOf(expired))
 		_, p := f.state()
 		prune(t, other, time.Now(), len(expired))
-		if _, err := feed.Beat(background, revocation.Beat{Node: "a", Applied: p, Keep: time.Minute}); err != nil {
+		if _, err := feed.Beat(background, revocation.Beat{Node: "a", Applied: p}); err != nil {
 			t.Fatalf("Beat after Prune: %v", err)
 		}
 		appendTo(t, other, live...)

@@ -4,7 +4,10 @@ package storetest
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,7 +79,7 @@ func testBeatHead(t *testing.T, open Opener) {
 		want = append(want, namesOf(batch)...)
 		acked := background.acknowledged()
 		_, applied := f.state()
-		head := beat(t, reader, revocation.Beat{Node: "reader", Applied: applied, Keep: time.Minute})
+		head := beat(t, reader, revocation.Beat{Node: "reader", Applied: applied})
 		wantCovers(t, reader, head.Position, before, true)
 		wantCovers(t, reader, before, head.Position, false)
 		before = head.Position
@@ -85,7 +88,7 @@ func testBeatHead(t *testing.T, open Opener) {
 		wantAll(t, names, acked)
 	}
 	background.end(t)
-	if head := beat(t, reader, revocation.Beat{Node: "reader", Keep: time.Minute}); !reader.Covers(positionOf(t, writer), head.Position) {
+	if head := beat(t, reader, revocation.Beat{Node: "reader"}); !reader.Covers(positionOf(t, writer), head.Position) {
 		t.Error("what Load returns doesn't cover the head of a store in which nothing is appended")
 	}
 }
@@ -104,35 +107,91 @@ func beat(t *testing.T, feed revocation.Feed, b revocation.Beat) revocation.Head
 
 func testBeatNodes(t *testing.T, open Opener) {
 	a, b := openFeed(t, open), openFeed(t, open)
-	first := beat(t, a, revocation.Beat{Node: "a", Name: "host \"a\" ü", Version: "v1.2.3", Keep: time.Hour})
+	first := beat(t, a, revocation.Beat{Node: "a", Number: 1, Name: "host \"a\" ü", Version: "v1.2.3"})
 	if len(first.Nodes) != 1 || first.Nodes[0].Applied != "" || first.Nodes[0].Fresh {
 		t.Fatalf("the first beat sees %+v", first.Nodes)
 	}
 	appendTo(t, a, newBatch("some", 3)...)
 	p := positionOf(t, a)
-	said := revocation.Beat{Node: "a", Name: "host \"a\" ü", Version: "v1.2.3", Applied: p, Fresh: true, Keep: time.Hour}
+	said := revocation.Beat{Node: "a", Number: 1<<63 + 1, Name: "host \"a\" ü", Version: "v1.2.3", Applied: p, Fresh: true, Lenient: true, Waits: true, Ended: true}
 	beat(t, a, said)
-	head := beat(t, b, revocation.Beat{Node: "b", Keep: 100 * time.Millisecond})
+	head := beat(t, b, revocation.Beat{Node: "b", Number: 1})
 	if d := time.Since(head.Time).Abs(); d > time.Hour {
 		t.Errorf("the store's clock is off by %s", d)
 	}
-	i := slices.IndexFunc(head.Nodes, func(n revocation.NodeStatus) bool { return n.Node == "a" })
-	if len(head.Nodes) != 2 || i < 0 || head.Nodes[i].Beat != said {
+	seen, ok := nodeOf(head, "a")
+	if len(head.Nodes) != 2 || !ok || !reflect.DeepEqual(seen.Beat, said) {
 		t.Fatalf("b sees %+v, want %+v and itself", head.Nodes, said)
 	}
-	if at := head.Nodes[i].At; at.After(head.Time) || head.Time.Sub(at) > patience {
+	if at := seen.At; at.After(head.Time) || head.Time.Sub(at) > patience {
 		t.Errorf("a's beat came at %s, which is %s", at, head.Time)
 	}
-	wantCovers(t, b, head.Nodes[i].Applied, head.Position, true)
-	// What isn't to be remembered any longer goes, and nothing else.
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		nodes := beat(t, a, said).Nodes
-		if len(nodes) == 1 && nodes[0].Node == "a" {
-			break
+	wantCovers(t, b, seen.Applied, head.Position, true)
+}
+
+func nodeOf(head revocation.Head, id string) (revocation.NodeStatus, bool) {
+	i := slices.IndexFunc(head.Nodes, func(n revocation.NodeStatus) bool { return n.Node == id })
+	if i < 0 {
+		return revocation.NodeStatus{}, false
+	}
+	return head.Nodes[i], true
+}
+
+// testBeatsAtOnce has nodes beat at the same time. What was acknowledged before a beat is in
+// its answer.
+func testBeatsAtOnce(t *testing.T, open Opener) {
+	var last [4]atomic.Uint64
+	var beating sync.WaitGroup
+	for i := range last {
+		feed := openFeed(t, open)
+		beating.Go(func() {
+			for number := uint64(1); number <= 60; number++ {
+				var before [len(last)]uint64
+				for k := range last {
+					before[k] = last[k].Load()
+				}
+				head, err := feed.Beat(background, revocation.Beat{Node: fmt.Sprint(i), Number: number})
+				if err != nil {
+					t.Errorf("Beat: %v", err)
+					return
+				}
+				last[i].Store(number)
+				before[i] = number
+				for k, want := range before {
+					if n, ok := nodeOf(head, fmt.Sprint(k)); want > 0 && (!ok || n.Number < want) {
+						t.Errorf("a beat sees node %d at its beat %d, and %d was acknowledged", k, n.Number, want)
+						return
+					}
+				}
+			}
+		})
+	}
+	beating.Wait()
+}
+
+// testBeatForgets: a node stays until somebody says that it is to be forgotten, and not if it
+// has beaten since then.
+func testBeatForgets(t *testing.T, open Opener) {
+	a, b := openFeed(t, open), openFeed(t, open)
+	beat(t, a, revocation.Beat{Node: "dead", Number: 7})
+	beat(t, a, revocation.Beat{Node: "alive", Number: 1})
+	beat(t, a, revocation.Beat{Node: "alive", Number: 2})
+	closeStore(t, a)
+	a = openFeed(t, open)
+	head := beat(t, a, revocation.Beat{Node: "a", Number: 1})
+	if len(head.Nodes) != 3 {
+		t.Fatalf("after an opening anew there are %+v, want three nodes", head.Nodes)
+	}
+	for range 2 { // the second time there is nothing to forget
+		head = beat(t, b, revocation.Beat{Node: "b", Number: 1, Forget: map[string]uint64{"dead": 7, "alive": 1, "unknown": 1}})
+		_, dead := nodeOf(head, "dead")
+		alive, ok := nodeOf(head, "alive")
+		if dead || !ok || alive.Number != 2 {
+			t.Fatalf("after forgetting there are %+v", head.Nodes)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("a still sees %+v", nodes)
-		}
+	}
+	if n, ok := nodeOf(beat(t, a, revocation.Beat{Node: "dead", Number: 8}), "dead"); !ok || n.Number != 8 {
+		t.Error("a node that was forgotten doesn't come back with its next beat")
 	}
 }
 
@@ -155,7 +214,7 @@ func testReplaced(t *testing.T, open, openOther Opener) {
 		if p == "" {
 			continue
 		}
-		_, err = other.Beat(background, revocation.Beat{Node: "a", Applied: p, Keep: time.Minute})
+		_, err = other.Beat(background, revocation.Beat{Node: "a", Applied: p})
 		wantErrorIs(t, "Beat", err, revocation.ErrFeedBroken)
 		wantCovers(t, other, p, positionOf(t, other), false)
 	}

@@ -34,21 +34,22 @@ func TestMemoryFeed(t *testing.T) {
 
 func TestFeedFaults(t *testing.T) {
 	for fault, test := range map[string]string{
-		"begins late":        "Follow_begins_after",
-		"begins anew":        "Follow_begins_after",
-		"never wakes":        "Follow_sees_what_is_appended",
-		"skips when busy":    "Follow_has_no_gap",
-		"reverses":           "followers_see_one_sequence",
-		"position too far":   "Follow_resumes_at_every",
-		"ignores cancelling": "Follow_ends_with_its_context",
-		"goes on":            "Follow_returns_the_error",
-		"ignores Close":      "Follow_and_Beat_end_with_Close",
-		"covers everything":  "positions_are_the_same",
-		"covers nothing":     "positions_are_the_same",
-		"head too low":       "Beat's_head_covers",
-		"forgets beats":      "nodes_see_each_other",
-		"keeps beats":        "nodes_see_each_other",
-		"takes any position": "a_position_of_another_store",
+		"begins late":                  "Follow_begins_after",
+		"begins anew":                  "Follow_begins_after",
+		"never wakes":                  "Follow_sees_what_is_appended",
+		"skips when busy":              "Follow_has_no_gap",
+		"reverses":                     "followers_see_one_sequence",
+		"position too far":             "Follow_resumes_at_every",
+		"ignores cancelling":           "Follow_ends_with_its_context",
+		"goes on":                      "Follow_returns_the_error",
+		"ignores Close":                "Follow_and_Beat_end_with_Close",
+		"covers everything":            "positions_are_the_same",
+		"covers nothing":               "positions_are_the_same",
+		"head too low":                 "Beat's_head_covers",
+		"forgets beats":                "nodes_see_each_other",
+		"keeps beats":                  "a_node_is_forgotten",
+		"forgets who has beaten again": "a_node_is_forgotten",
+		"takes any position":           "a_position_of_another_store",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
@@ -177,9 +178,13 @@ func (m *memoryFeed) Beat(ctx context.Context, b revocation.Beat) (revocation.He
 	m.shared.nodesMu.Lock()
 	defer m.shared.nodesMu.Unlock()
 	head := revocation.Head{Position: m.position(n), Time: time.Now()}
+	forget := b.Forget
+	b.Forget = nil
 	m.shared.nodes[b.Node] = revocation.NodeStatus{Beat: b, At: head.Time}
 	for id, node := range m.shared.nodes {
-		if head.Time.Sub(node.At) > node.Keep && m.fault != "keeps beats" || id != b.Node && m.fault == "forgets beats" {
+		number, gone := forget[id]
+		gone = gone && m.fault != "keeps beats" && (number == node.Number || m.fault == "forgets who has beaten again")
+		if gone || id != b.Node && m.fault == "forgets beats" {
 			delete(m.shared.nodes, id)
 			continue
 		}
