@@ -44,7 +44,7 @@ func (l *List) beat(ctx context.Context) {
 
 // beatGap is between two beats at the least, for each node that there is: all of them may
 // have a reason at once, and each answer names all.
-const beatGap = time.Millisecond
+const beatGap = 500 * time.Microsecond
 
 func (f *follower) beatGap() time.Duration {
 	f.mu.Lock()
@@ -91,7 +91,7 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 func (l *List) lastBeat() {
 	f := l.follower
 	f.mu.Lock()
-	reachable := f.answer.number > 0 && f.answer.err == nil
+	reachable := f.answer.number > 0 && (f.answer.err == nil || errors.Is(f.answer.err, context.Canceled))
 	f.mu.Unlock()
 	if reachable {
 		b := f.beginBeat(time.Now())
@@ -128,6 +128,7 @@ func (l *List) granted(asked int64) {
 	l.freshness.explain(nil)
 	l.freshness.judge(l.lease.over)
 	if n := l.follower.echoes.settle(asked); n > 0 {
+		l.follower.lose(time.Now())
 		l.logger.Warn("the revocation store has lost revocations of this node that it had taken; giving them back", "records", n)
 	}
 }

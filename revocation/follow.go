@@ -126,6 +126,7 @@ func (l *List) followSession(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading the revocation store: %w", err)
 		}
+		f.beatNow() // somebody may wait for this node
 	}
 	return f.feed.Follow(ctx, f.position(), func(records []Record, at Position) error {
 		f.applying <- struct{}{}

@@ -25,8 +25,8 @@ type lease struct {
 	mark  atomic.Pointer[mark]
 	until atomic.Int64 // nanoseconds of elapsed, endless without a feed
 
-	mu      sync.Mutex
-	era     int // of the sequence: positions of different ones don't compare
+	mu      sync.Mutex // guards what is below, and writing mark
+	era     int        // of the sequence: positions of different ones don't compare
 	applied Position
 	waiting []grant // for records up to their head, the oldest first
 }
@@ -62,8 +62,19 @@ func (l *lease) elapsed(now time.Time) int64 {
 	return m.elapsed + int64(max(now.Sub(m.at), now.Round(0).Sub(m.at.Round(0)), 0))
 }
 
-// tick keeps what has passed. It is called about once a second, by one goroutine.
-func (l *lease) tick(now time.Time) { l.mark.Store(&mark{l.elapsed(now), now}) }
+// tick keeps what has passed. It is called about once a second.
+func (l *lease) tick(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keep(now)
+}
+
+// keep keeps what has passed and returns it. The caller holds the lock.
+func (l *lease) keep(now time.Time) int64 {
+	elapsed := l.elapsed(now)
+	l.mark.Store(&mark{elapsed, now})
+	return elapsed
+}
 
 // over reports whether the list can't know any more what is revoked.
 func (l *lease) over() bool { return l.overSince(l.until.Load()) }
@@ -81,11 +92,13 @@ func (l *lease) ended(until int64, now time.Time) bool {
 	return until != endless && l.elapsed(now) >= until
 }
 
-// now returns the sequence's era and the time, for an offer.
+// now returns the sequence's era and the time, for an offer. That time has passed for good
+// from then on: if the wall clock, which said so, is set back before the next tick, the
+// lease would otherwise be good for longer.
 func (l *lease) now(now time.Time) (era int, asked int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.era, l.elapsed(now)
+	return l.era, l.keep(now)
 }
 
 // sequence returns the sequence's era.

@@ -24,6 +24,7 @@ const forgetAfter = 10
 // roll is the nodes that this node knows of.
 type roll struct {
 	fence  time.Duration // after which a node that doesn't beat has no lease any more
+	forget time.Duration // after which it is taken for dead
 	began  time.Time
 	seen   map[string]sighting
 	broken time.Duration // since when the store is another one; 0: it always was the same
@@ -36,7 +37,8 @@ type sighting struct {
 }
 
 func newRoll(bound time.Duration, now time.Time) *roll {
-	return &roll{fence: bound + bound/drift, began: now, seen: map[string]sighting{}}
+	fence := bound + bound/drift
+	return &roll{fence: fence, forget: forgetAfter * fence, began: now, seen: map[string]sighting{}}
 }
 
 // time is what has passed since the roll began, or 1 at the least.
@@ -70,7 +72,7 @@ func (r *roll) see(nodes []NodeStatus, now time.Time) {
 // isn't fresh may do so for as long as it likes.
 func (r *roll) keep(s sighting) time.Duration {
 	if s.Lenient {
-		return forgetAfter * r.fence
+		return r.forget
 	}
 	return r.fence
 }
@@ -103,7 +105,7 @@ func (r *roll) accepting(self string, at Position, since, now time.Time, covers 
 // gone returns nodes that the store is to forget.
 func (r *roll) gone(self string, now time.Time) (forget map[string]uint64) {
 	for id, s := range r.seen {
-		if silent := r.silent(s, now); id != self && (silent >= forgetAfter*r.fence || s.Ended && silent >= r.fence) {
+		if silent := r.silent(s, now); id != self && (silent >= r.forget || s.Ended && silent >= r.fence) {
 			if forget == nil {
 				forget = map[string]uint64{}
 			}

@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// A model of the protocol by which nodes know that they are fresh, with the real lease:
-// nodes, a store, and between them everything that goes wrong, in an order that a seed
-// determines. Nothing runs at the same time, so a run can be repeated.
+// A model of the protocol by which nodes know that they are fresh, and that nobody accepts a
+// token any more, with the real lease and the real roll: nodes, a store, and between them
+// everything that goes wrong, in an order that a seed determines. Nothing runs at the same
+// time, so a run can be repeated.
 //
 // What must hold: no node answers that a token is active, and that it isn't stale, when
-// the token's revocation was acknowledged more than the bound before, or when who revoked
-// it was told that no node accepts it any more.
+// the token's revocation was acknowledged more than the bound before. No node answers that
+// it is active, stale or not, when who revoked it was told that no node accepts it any more.
 //
 // REVOCATION_SIMULATION_SECONDS makes it run longer, REVOCATION_SIMULATION_SEED repeats one.
 
@@ -41,11 +42,18 @@ const (
 	monotonicOnly
 	renewedMeanwhile
 	clockFirst
+	storesClock
+	wallWait
+	forgottenAnyway
+	lenientFenced
+	unkept
 	flaws
 )
 
-var flawNames = [...]string{"none", "the lease counts from the receipt", "no head check", "no drift margin", "a clock step drops the store's records of leases",
-	"the lease by the wall clock alone", "the lease by the monotonic clock alone", "the lease read after the look-up", "the clock read before the look-up"}
+var flawNames = [...]string{"none", "the lease counts from the receipt", "no head check", "no drift margin", "what the store's clock dropped counts as gone",
+	"the lease by the wall clock alone", "the lease by the monotonic clock alone", "the lease read after the look-up", "the clock read before the look-up",
+	"silence by the store's clock", "silence by the wall clock", "forgotten though it has beaten again", "silence ends a node that accepts when it is stale",
+	"the time of a question is forgotten"}
 
 type simEvent struct {
 	at  int64
@@ -78,22 +86,21 @@ type simulation struct {
 	// The store.
 	acknowledged []int64 // when, of each record
 	claimed      []int64 // since when no node accepts its token; 0: nobody said so
-	reports      map[int]simReport
-	step         int64 // of its clock
+	reports      map[string]NodeStatus
+	noted        map[string]int64 // when the last one came
+	step         int64            // of its clock
 
 	violation string
 }
 
-// simReport is what the store remembers of a node's beat.
-type simReport struct {
-	applied int
-	at      int64 // by the store's clock
-}
-
 type simNode struct {
 	*simulation
-	id      int
+	id      string
 	lease   *lease
+	roll    *roll
+	number  uint64 // of its last beat
+	lenient bool
+	known   int64   // since when the store knows of it; 0: it doesn't
 	rate    float64 // of its clock
 	asleep  int64   // for how long its monotonic clock stood still
 	step    int64   // of its wall clock
@@ -166,11 +173,77 @@ func (n *simNode) covers(applied, head Position) bool {
 
 func (n *simNode) beat() {
 	n.after(n.own(simBound/3), n.beat)
+	n.ask(func(int) {})
+}
+
+// note is what the store does with a beat. It returns all that it remembers.
+func (s *simulation) note(b Beat) (nodes []NodeStatus) {
+	now := s.now + s.step
+	s.reports[b.Node] = NodeStatus{b, time.Unix(0, now)}
+	if n := s.node(b.Node); !n.remembered(s.now) {
+		n.known = 0
+	}
+	s.noted[b.Node] = s.now
+	for id, number := range b.Forget {
+		if s.reports[id].Number == number || s.flaw == forgottenAnyway {
+			delete(s.reports, id)
+		}
+	}
+	for id, r := range s.reports {
+		if s.flaw == droppedRecords && now-r.At.UnixNano() > 10*simBound {
+			delete(s.reports, id)
+			continue
+		}
+		nodes = append(nodes, r)
+	}
+	return nodes
+}
+
+// see takes in what the store has answered.
+func (n *simNode) see(nodes []NodeStatus, stores int64) {
+	n.roll.see(nodes, n.clock())
+	switch n.flaw {
+	case wallWait:
+		n.roll.began = n.roll.began.Round(0) // without the other clock
+	case droppedRecords:
+		listed := map[string]bool{}
+		for _, o := range nodes {
+			listed[o.Node] = true
+		}
+		for id := range n.roll.seen {
+			if !listed[id] {
+				delete(n.roll.seen, id)
+			}
+		}
+	case storesClock:
+		for id, s := range n.roll.seen {
+			s.since = n.roll.time(n.clock()) - time.Duration(stores-s.At.UnixNano())
+			n.roll.seen[id] = s
+		}
+	case lenientFenced:
+		for id, s := range n.roll.seen {
+			s.Lenient = false
+			n.roll.seen[id] = s
+		}
+	}
+}
+
+// ask beats. then is told what the node had applied when it did so.
+func (n *simNode) ask(then func(applied int)) {
+	mark := n.lease.mark.Load()
 	era, asked := n.lease.now(n.clock())
+	if n.flaw == unkept {
+		n.lease.mark.Store(mark)
+	}
 	applied := n.applied
+	n.number++
+	b := Beat{Node: n.id, Number: n.number, Lenient: n.lenient, Forget: n.roll.gone(n.id, n.clock())}
+	if n.loaded {
+		b.Applied = Position(fmt.Sprint(applied))
+	}
 	n.send(func() {
 		head := Position(fmt.Sprint(len(n.acknowledged)))
-		n.reports[n.id] = simReport{applied, n.now + n.step0()}
+		nodes, stores := n.note(b), n.now+n.simulation.step
 		if n.IntN(6) == 0 { // the worst moment: this beat doesn't know of it
 			n.revokeSoon()
 			if n.IntN(2) == 0 {
@@ -183,16 +256,23 @@ func (n *simNode) beat() {
 					_, asked = n.lease.now(n.clock())
 				}
 				n.lease.offer(era, asked, head, n.covers)
+				n.see(nodes, stores)
+				if n.known == 0 {
+					n.known = n.now
+				}
+				then(applied)
 			})
 		})
 	})
 }
 
-func (n *simNode) step0() int64 { return n.simulation.step }
-
 // poll asks for records: the feed, and the first load.
 func (n *simNode) poll() {
 	n.after(n.own(n.between(int64(5*time.Millisecond), int64(60*time.Millisecond))), n.poll)
+	n.pollOnce()
+}
+
+func (n *simNode) pollOnce() {
 	if n.deaf > n.now {
 		return
 	}
@@ -224,8 +304,8 @@ func (n *simNode) check() {
 			if n.flaw != clockFirst {
 				clock = n.clock()
 			}
-			if !n.lease.ended(until, clock) {
-				n.judge(began, applied)
+			if fresh := !n.lease.ended(until, clock); fresh || n.lenient {
+				n.judge(began, applied, fresh)
 			}
 		})
 	})
@@ -244,17 +324,32 @@ func (n *simNode) pause(run func()) {
 	}
 }
 
-// judge looks at an answer: active, not stale. What was under way while the last node
+// judge looks at an answer: active. What was under way while the last node
 // reported may have looked before that had the record; it began before anybody was told.
-func (n *simNode) judge(began int64, applied int) {
+func (n *simNode) judge(began int64, applied int, fresh bool) {
 	for i := applied; i < len(n.acknowledged); i++ {
-		if late := n.now - n.acknowledged[i]; late > simBound+simSlack/2 {
-			n.violation = fmt.Sprintf("node %d accepts at %s what was revoked %s before", n.id, time.Duration(n.now), time.Duration(late))
+		if late := n.now - n.acknowledged[i]; fresh && late > simBound+simSlack/2 {
+			n.violation = fmt.Sprintf("node %s accepts at %s what was revoked %s before", n.id, time.Duration(n.now), time.Duration(late))
 		}
-		if c := n.claimed[i]; c > 0 && began > c {
-			n.violation = fmt.Sprintf("node %d accepts in a request from %s what no node accepts since %s", n.id, time.Duration(began), time.Duration(c))
+		if c := n.claimed[i]; c > 0 && began > c && (fresh || n.promised(n.acknowledged[i], c)) {
+			n.violation = fmt.Sprintf("node %s accepts in a request from %s what no node accepts since %s", n.id, time.Duration(began), time.Duration(c))
 		}
 	}
+}
+
+// promised reports whether anything is promised of a node that accepts while it isn't fresh:
+// if the store knew of it when the token was revoked, and didn't take it for dead when it
+// was said that nobody accepts that.
+func (n *simNode) promised(revoked, claimed int64) bool {
+	return n.known > 0 && n.known < revoked && n.remembered(claimed)
+}
+
+// remembered reports whether nobody can have had the node forgotten.
+func (n *simNode) remembered(at int64) bool { return at-n.noted[n.id] < int64(n.roll.forget)*9/10 }
+
+func (s *simulation) node(id string) *simNode {
+	i, _ := strconv.Atoi(id)
+	return s.nodes[i]
 }
 
 func (n *simNode) freeze() {
@@ -275,34 +370,43 @@ func (n *simNode) revoke() {
 	n.send(func() {
 		n.acknowledged, n.claimed = append(n.acknowledged, n.now), append(n.claimed, 0)
 		i := len(n.acknowledged) - 1
-		n.send(func() { n.after(0, func() { n.barrier(i) }) })
+		n.send(func() {
+			n.after(0, func() {
+				n.pollOnce() // its feed is quick
+				n.barrier(i)
+			})
+		})
 	})
 }
 
-// barrier waits until no node can accept the token of a record: all have applied it, as
-// far as the store knows of them, or all leases from before are over.
+// barrier waits until no node can accept the token of a record, as AwaitNodes does.
 func (n *simNode) barrier(i int) {
-	wait := simBound
-	if n.flaw != noMargin {
-		wait += simSlack
+	at := Position(fmt.Sprint(i + 1))
+	var since time.Time
+	once := func() {
+		n.ask(func(applied int) {
+			if applied <= i || n.claimed[i] > 0 {
+				return
+			}
+			if nodes, unknown := n.roll.accepting(n.id, at, since, n.clock(), n.covers); len(nodes) == 0 && !unknown {
+				n.claim(i)
+			}
+		})
 	}
-	n.after(n.own(wait), func() { n.claim(i) })
 	var ask func()
 	ask = func() {
 		if n.claimed[i] > 0 {
 			return
 		}
-		n.after(n.own(simBound/8), ask)
-		n.send(func() {
-			for id, r := range n.reports {
-				if n.flaw == droppedRecords && n.now+n.step0()-r.at > 10*simBound {
-					delete(n.reports, id)
-				} else if r.applied <= i {
-					return
-				}
-			}
-			n.send(func() { n.after(0, func() { n.claim(i) }) })
-		})
+		n.after(n.own(simBound/25), ask)
+		if n.applied <= i {
+			return
+		}
+		if since.IsZero() {
+			since = n.clock()
+			n.after(n.own(int64(n.roll.fence)), once) // as early as can be
+		}
+		once()
 	}
 	ask()
 }
@@ -350,14 +454,18 @@ func (n *simNode) requests() {
 
 // simulate runs one trial and returns what went wrong.
 func simulate(seed, trial uint64, f flaw) string {
-	s := &simulation{Rand: rand.New(rand.NewPCG(seed, trial)), flaw: f, reports: map[int]simReport{}}
+	s := &simulation{Rand: rand.New(rand.NewPCG(seed, trial)), flaw: f, reports: map[string]NodeStatus{}, noted: map[string]int64{}}
 	for id := range 4 {
 		rate := 1 - simDrift + 2*simDrift*s.Float64()
 		if s.IntN(2) == 0 { // the extremes
 			rate = 1 - simDrift + 2*simDrift*float64(s.IntN(2))
 		}
-		n := &simNode{simulation: s, id: id, rate: rate, sleepy: s.IntN(2) == 0}
-		n.lease = newLease(time.Duration(simBound), n.clock())
+		n := &simNode{simulation: s, id: fmt.Sprint(id), rate: rate, sleepy: s.IntN(2) == 0, lenient: id == 0 && s.IntN(3) == 0}
+		n.lease, n.roll = newLease(time.Duration(simBound), n.clock()), newRoll(time.Duration(simBound), n.clock())
+		n.roll.forget = 3 * n.roll.fence // so that it happens
+		if f == noMargin {
+			n.roll.fence = time.Duration(simBound)
+		}
 		s.nodes = append(s.nodes, n)
 		var join int64
 		if s.IntN(3) == 0 {

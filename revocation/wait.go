@@ -56,19 +56,17 @@ func (l *List) awaitNodes(ctx context.Context, records []Record) error {
 	var place whereabouts
 	var remaining []NodeStatus
 	for look := firstLook; ; look = min(look*3/2, lastLook) {
-		if err := f.ask(ctx); err != nil {
-			return notEverywhere(remaining, err)
-		}
-		var err error
-		remaining, err = f.judge(place, time.Now())
-		switch {
-		case err == nil && len(remaining) == 0:
-			return nil
-		case errors.Is(err, ErrListClosed):
+		err := f.ended()
+		if err != nil {
 			return err
-		case errors.Is(err, errMoved):
-			if place = l.whereabouts(ctx, records); place.known() {
-				continue // with an answer that is about it
+		}
+		err = errMoved
+		if place = l.whereabouts(ctx, records, place); place.known() {
+			if err := f.ask(ctx); err != nil {
+				return notEverywhere(remaining, err)
+			}
+			if remaining, err = f.judge(place, time.Now()); err == nil && len(remaining) == 0 {
+				return nil
 			}
 		}
 		if sleep(ctx, look); ctx.Err() != nil {
@@ -79,7 +77,7 @@ func (l *List) awaitNodes(ctx context.Context, records []Record) error {
 
 // Why it isn't known which nodes remain.
 var (
-	errMoved    = errors.New("the store has not brought the revocation back yet")
+	errMoved    = errors.New("the revocation has not come back from the store yet")
 	errReplaced = errors.New("the store lost records a short time ago, and may not know of all nodes")
 )
 
@@ -122,10 +120,14 @@ type whereabouts struct {
 
 func (w whereabouts) known() bool { return w.at != "" }
 
-// whereabouts returns where records are, if the feed has brought them.
-func (l *List) whereabouts(ctx context.Context, records []Record) whereabouts {
+// whereabouts returns where records are, if the feed has brought them. known is what it
+// returned before.
+func (l *List) whereabouts(ctx context.Context, records []Record, known whereabouts) whereabouts {
 	f := l.follower
 	era := l.lease.sequence()
+	if known.known() && known.era == era {
+		return known
+	}
 	if !f.echoes.arrived(records) {
 		return whereabouts{}
 	}
@@ -141,6 +143,16 @@ func (l *List) whereabouts(ctx context.Context, records []Record) whereabouts {
 		return whereabouts{}
 	}
 	return whereabouts{era, at, time.Now()}
+}
+
+// ended returns ErrListClosed when no beat comes any more.
+func (f *follower) ended() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if errors.Is(f.answer.err, ErrListClosed) {
+		return ErrListClosed
+	}
+	return nil
 }
 
 // Lenient says that this node accepts tokens while the list isn't fresh, until the function
