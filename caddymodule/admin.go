@@ -212,6 +212,8 @@ func asAdminError(err error) *adminError {
 		status, outcome, retry = http.StatusConflict, "too_many_shapes", 0
 	case errors.Is(err, revocation.ErrNotDurable):
 		outcome = "not_durable"
+	case errors.Is(err, revocation.ErrNotEverywhere):
+		outcome = "not_everywhere"
 	}
 	return &adminError{status, outcome, retry, err}
 }
@@ -225,6 +227,8 @@ func (c *adminCall) audit(refused *adminError) {
 	if refused != nil {
 		e.Outcome, e.Status, e.Detail = refused.outcome, refused.status, refused.Error()
 		switch {
+		case refused.outcome == "not_everywhere":
+			e.Event = revocation.AuditRevoked
 		case refused.status >= http.StatusInternalServerError:
 			e.Event = revocation.AuditFailed
 		case e.Event == "": // else something was done all the same

@@ -4,6 +4,7 @@ package caddymodule
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -30,6 +31,13 @@ func (c *adminCall) revoke() error {
 	var q revokeRequest
 	if err := c.read(&q); err != nil {
 		return err
+	}
+	var wait time.Duration // zero: for nobody
+	if q.Wait != "" {
+		var err error
+		if wait, err = parseWait(q.Wait); err != nil {
+			return badRequest("wait: %v", err)
+		}
 	}
 	made, err := c.intend(&q)
 	if err != nil {
@@ -61,11 +69,42 @@ func (c *adminCall) revoke() error {
 	if err := (ledger{c.app}).Revoke(ctx, made.records...); err != nil {
 		return c.failed(err, made.records[0].ID)
 	}
+	if err := c.awaitNodes(wait, made.records); err != nil {
+		return err
+	}
 	answer.Outcome = outcomeRevoked
 	c.entry.Event, c.entry.Outcome, c.entry.Status = revocation.AuditRevoked, outcomeRevoked, http.StatusCreated
 	c.w.Header().Set("Location", adminPath+"records/"+answer.Revocation.ID)
 	return c.answer(http.StatusCreated, answer)
 }
+
+// awaitNodes waits until no node accepts what the records hit, if it should.
+func (c *adminCall) awaitNodes(wait time.Duration, records []revocation.Record) error {
+	if wait == 0 {
+		return nil
+	}
+	c.takeTime()
+	ctx, cancel := context.WithTimeout(c.r.Context(), wait)
+	defer cancel()
+	err := ledger{c.app}.AwaitNodes(ctx, records...)
+	if err == nil {
+		return nil
+	}
+	known := asAdminError(err)
+	return &adminError{known.status, known.outcome, known.retry, notEverywhere{err, records[0].ID}}
+}
+
+// notEverywhere is the error of a revocation that other nodes may not enforce yet.
+type notEverywhere struct {
+	cause error
+	id    revocation.ID
+}
+
+func (e notEverywhere) Error() string {
+	return "it was revoked, as " + e.id.String() + ": " + e.cause.Error()
+}
+
+func (e notEverywhere) Unwrap() error { return e.cause }
 
 // failed tells of a change that isn't durable that it is in force all the same.
 func (c *adminCall) failed(err error, id revocation.ID) error {

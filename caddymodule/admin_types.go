@@ -31,6 +31,7 @@ type revokeRequest struct {
 	Reason  string `json:"reason,omitempty"`
 	Actor   string `json:"actor,omitempty"`
 	Cascade string `json:"cascade,omitempty"` // session, subject_client or off; with a token
+	Wait    string `json:"wait,omitempty"`    // a duration: until no node accepts what is hit
 	DryRun  bool   `json:"dry_run,omitempty"`
 }
 

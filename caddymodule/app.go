@@ -94,6 +94,8 @@ type App struct {
 
 	ready   chan struct{} // closed when running is set
 	running running
+	lenient bool           // a route accepts tokens while the list is stale
+	waits   bool           // an endpoint waits for other nodes
 	release []func() error // gives back what is shared with other configurations
 }
 
@@ -218,6 +220,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("making the cache of token facts: %w", err)
 	}
+	a.attitude(list)
 	a.running = running{list, shared.store, shared.replica, checker, set, requestProver{set}, shared.events}
 	close(a.ready)
 	startedApps.add(a)

@@ -24,6 +24,7 @@ type revokeFlags struct {
 	token                             bool
 	issuedBefore, authenticatedBefore string
 	expiresIn, reason, actor, cascade string
+	wait                              string
 	dryRun, yes, asJSON               bool
 }
 
@@ -51,7 +52,11 @@ moment is now, how long ago (2h, 3d), or a time as in 2026-01-31T12:00:00Z.
 also hits tokens that were renewed since then without one.
 
 Unless it is about a single token, this command first shows what would be recorded
-and asks. In scripts, look at it with --dry-run, then add --yes.`,
+and asks. In scripts, look at it with --dry-run, then add --yes.
+
+On a cluster other nodes enforce it within milliseconds. With --wait this command
+succeeds only when none of them accepts the tokens any more, and names those that may
+when it gives up. The revocation stays in any case.`,
 		Example: `  A token leaked:
     caddy tokens revoke --reason "was in a bug report" < token.txt
 
@@ -88,6 +93,8 @@ and asks. In scripts, look at it with --dry-run, then add --yes.`,
 	flags.StringVar(&f.reason, "reason", "", "Why, in a few `words`. It is asked for at a terminal")
 	flags.StringVar(&f.actor, "actor", "", "Who revokes, for the record, as a `name`. Default: cli:<user>@<host>")
 	flags.StringVar(&f.cascade, "cascade", "", "What else dies with a token, by its `scope`: session, subject_client (all of its user's with its client), or off. Default: session with a refresh token, else off")
+	flags.StringVar(&f.wait, "wait", "", "Succeed only when no node of the cluster accepts the tokens any more, within this `duration`; --wait alone: 1m")
+	flags.Lookup("wait").NoOptDefVal = defaultWaitCLI.String()
 	flags.BoolVar(&f.dryRun, "dry-run", false, "Only show what would be recorded")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "Don't ask")
 	flags.BoolVar(&f.asJSON, "json", false, "Print the answer of the admin API")
@@ -148,7 +155,12 @@ func (f *revokeFlags) request(cmd *cobra.Command, c *console) (revokeRequest, er
 			return request, err
 		}
 	}
-	request.ExpiresIn, request.Actor, request.Cascade = f.expiresIn, cmp.Or(f.actor, whoRuns()), f.cascade
+	if f.wait != "" {
+		if _, err := parseWait(f.wait); err != nil {
+			return request, fmt.Errorf("--wait: %w", err)
+		}
+	}
+	request.ExpiresIn, request.Actor, request.Cascade, request.Wait = f.expiresIn, cmp.Or(f.actor, whoRuns()), f.cascade, f.wait
 	if err := c.checkReason(f.reason); err != nil {
 		return request, err
 	}

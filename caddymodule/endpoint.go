@@ -76,6 +76,14 @@ type RevocationEndpoint struct {
 	// browsers write it: `https://app.example.com`. Default: none.
 	AllowOrigins []string `json:"allow_origins,omitempty"`
 
+	// Answer success only when no node that shares the store accepts the token any more:
+	// `cluster`. Default: when the revocation is durable, and in force on this node.
+	WaitFor string `json:"wait_for,omitempty"`
+
+	// How long `wait_for` waits. Then the answer is 503, and the revocation stays. Default:
+	// 10s.
+	WaitTimeout caddy.Duration `json:"wait_timeout,omitempty"`
+
 	// The realm in `WWW-Authenticate`. Default: `token revocation`.
 	Realm string `json:"realm,omitempty"`
 
@@ -199,6 +207,9 @@ func (h *RevocationEndpoint) options() (endpoint.Options, error) {
 	}
 	if h.OwnershipMismatch != "" && h.OwnershipMismatch != "silent" {
 		return opts, fmt.Errorf("ownership_mismatch is %q, possible is silent", h.OwnershipMismatch)
+	}
+	if err := h.waitFor(&opts); err != nil {
+		return opts, err
 	}
 	r := placeholder.New()
 	opts.AssertionAudience = r.Texts("assertion_audience", h.AssertionAudience)

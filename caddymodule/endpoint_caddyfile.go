@@ -52,6 +52,7 @@ func parseRevocationEndpoint(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValu
 //		assertion_audience <values...>
 //		legacy_assertions
 //		allow_origin       <origins...>
+//		wait_for           cluster [<timeout>]
 //		realm              <text>
 //		require_tls
 //		strict_basic
@@ -115,6 +116,8 @@ func (h *RevocationEndpoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.LegacyAssertions, err = true, noArgs(d)
 		case "allow_origin":
 			err = someArgs(d, "origins such as https://app.example.com", &h.AllowOrigins)
+		case "wait_for":
+			err = h.unmarshalWaitFor(d)
 		case "realm":
 			err = oneArg(d, "the realm of challenges", set(&h.Realm))
 		case "require_tls":
@@ -132,11 +135,27 @@ func (h *RevocationEndpoint) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "limits":
 			err = h.Limits.unmarshal(d)
 		default:
-			return unrecognized(d, "client, hash_algorithm, relay, cascade, refresh_tokens, ownership_mismatch, self_revocation, assertion_audience, legacy_assertions, allow_origin, realm, require_tls, strict_basic, strict_credentials, json, moov_strict, max_body, limits")
+			return unrecognized(d, "client, hash_algorithm, relay, cascade, refresh_tokens, ownership_mismatch, self_revocation, assertion_audience, legacy_assertions, allow_origin, wait_for, realm, require_tls, strict_basic, strict_credentials, json, moov_strict, max_body, limits")
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (h *RevocationEndpoint) unmarshalWaitFor(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 || len(args) > 2 || args[0] != waitCluster {
+		return d.Errf("'wait_for' takes %s and, if need be, %s", waitCluster, waitBoundsWords)
+	}
+	h.WaitFor = waitCluster
+	if len(args) == 2 {
+		timeout, err := parseWait(args[1])
+		if err != nil {
+			return d.Errf("'wait_for': %v", err)
+		}
+		h.WaitTimeout = caddy.Duration(timeout)
 	}
 	return nil
 }

@@ -28,6 +28,19 @@ func (l ledger) Revoke(ctx context.Context, records ...revocation.Record) error 
 	return err // that it is durable, tellDurable tells
 }
 
+// AwaitNodes waits until no node accepts a token that the records hit, as
+// revocation.List.AwaitNodes does.
+func (l ledger) AwaitNodes(ctx context.Context, records ...revocation.Record) error {
+	run, err := l.app.wait(ctx)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	err = run.list.AwaitNodes(ctx, records...)
+	observeAwait(time.Since(began), err)
+	return err
+}
+
 // Reinstate waits for the app and takes revocations back, as revocation.List.Reinstate
 // does.
 func (l ledger) Reinstate(ctx context.Context, note revocation.Note, ids ...revocation.ID) (revocation.Record, error) {

@@ -63,6 +63,12 @@ var (
 		Buckets: []float64{1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	})
 
+	awaitDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "await_nodes_duration_seconds",
+		Help:    "How long revocations waited until no node accepted their tokens, by outcome: everywhere, or not_everywhere.",
+		Buckets: []float64{1e-3, 2.5e-3, 5e-3, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+	}, []string{"outcome"})
+
 	storeErrorsTotal = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "store_errors_total",
 		Help: "Writes to the store that failed. They are tried again.",
@@ -120,6 +126,21 @@ func observeAppend(_ int, took time.Duration, err error) {
 	}
 }
 
+// The two ends of a wait for other nodes, there from the start.
+var (
+	awaitedEverywhere    = awaitDuration.WithLabelValues("everywhere")
+	awaitedNotEverywhere = awaitDuration.WithLabelValues("not_everywhere")
+)
+
+// observeAwait takes in how a wait for other nodes ended.
+func observeAwait(took time.Duration, err error) {
+	if err != nil {
+		awaitedNotEverywhere.Observe(took.Seconds())
+		return
+	}
+	awaitedEverywhere.Observe(took.Seconds())
+}
+
 // sampledChecks is of how many checks one is timed: the clock, twice, would cost as much
 // as a check itself.
 const sampledChecks = 1024
@@ -162,7 +183,7 @@ func observeIssuer(name string) func(issuer.Call, issuer.Outcome) {
 func registerMetrics(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
 		checksTotal, checkDuration, endpointRequestsTotal, issuerRequestsTotal, recordedTotal, reinstatementsTotal,
-		storeAppendDuration, storeErrorsTotal, streamsOpen, streamsCutTotal, eventsDropped, appCollector{},
+		storeAppendDuration, storeErrorsTotal, awaitDuration, streamsOpen, streamsCutTotal, eventsDropped, appCollector{},
 	} {
 		err := registry.Register(c)
 		if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {

@@ -128,6 +128,9 @@ func (h *RejectRevoked) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	h.denyStale = cmp.Or(h.OnStale, h.app.OnStale, staleDeny) == staleDeny
+	if !h.denyStale && !h.DryRun {
+		h.app.lenient = true
+	}
 	sources := token.DefaultSources()
 	if len(h.TokenFrom) > 0 {
 		sources = nil

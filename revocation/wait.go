@@ -173,6 +173,19 @@ func (l *List) Lenient() (end func()) {
 	return sync.OnceFunc(func() { add(-1) })
 }
 
+// WillAwaitNodes says that AwaitNodes will be called, until the function that it returns is.
+// Other nodes say at once what they have applied when they know that; without it the first
+// call takes until their next beats, a third of Options.MaxStaleness, but at most 5 s.
+func (l *List) WillAwaitNodes() (end func()) {
+	f := l.follower
+	if f == nil {
+		return func() {}
+	}
+	f.waiters.begin()
+	f.beatNow()
+	return sync.OnceFunc(f.waiters.end)
+}
+
 // waiters are those who wait for nodes.
 type waiters struct {
 	now   atomic.Int64

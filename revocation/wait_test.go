@@ -154,9 +154,11 @@ func TestAwaitNodesWaitsUntilANodeThatIsCutOffCanNotAnswer(t *testing.T) {
 }
 
 func TestAwaitNodesDoesNotWaitForANodeThatHasEnded(t *testing.T) {
-	nodes := joinAll(t, newFeed(), 3)
-	for _, n := range nodes {
-		n.lease.bound, n.follower.roll.fence = time.Hour, time.Hour
+	f := newFeed()
+	nodes := make([]*clusterNode, 3)
+	for i := range nodes {
+		nodes[i] = join(t, f, nil, func(o *Options) { o.MaxStaleness = time.Hour })
+		nodes[i].untilFresh(t)
 	}
 	nodes[2].leave()
 	r := blockToken("token")

@@ -11,7 +11,7 @@ import (
 // event is what an outcome is to the audit log.
 func (o Outcome) event() revocation.AuditEvent {
 	switch o {
-	case Revoked:
+	case Revoked, NotEverywhere:
 		return revocation.AuditRevoked
 	case Repeated, Expired, Forged, Relayed:
 		return revocation.AuditUnchanged

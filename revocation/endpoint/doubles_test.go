@@ -69,6 +69,7 @@ type stub struct {
 	live    map[string]int
 	total   int
 	revoke  func(context.Context) error
+	await   func(context.Context) error
 	again   atomic.Uint64
 }
 
@@ -91,6 +92,13 @@ func (l *stub) Revoke(ctx context.Context, records ...revocation.Record) error {
 	l.records = append(l.records, records...)
 	l.live[records[0].Actor] += len(records)
 	l.total += len(records)
+	return nil
+}
+
+func (l *stub) AwaitNodes(ctx context.Context, records ...revocation.Record) error {
+	if l.await != nil && len(records) > 0 {
+		return l.await(ctx)
+	}
 	return nil
 }
 

@@ -85,7 +85,10 @@ func TestAnOperatorDoesntBelieveAClockThatIsAheadOfTheLists(t *testing.T) {
 type clockOnly struct{ now time.Time }
 
 func (clockOnly) Revoke(context.Context, ...revocation.Record) error { panic("nothing is revoked") }
-func (clockOnly) Live(string) int                                    { return 0 }
-func (clockOnly) LiveTotal() int                                     { return 0 }
-func (clockOnly) Reinstatements() uint64                             { return 0 }
-func (c clockOnly) Now() time.Time                                   { return c.now }
+func (clockOnly) AwaitNodes(context.Context, ...revocation.Record) error {
+	panic("nobody is waited for")
+}
+func (clockOnly) Live(string) int        { return 0 }
+func (clockOnly) LiveTotal() int         { return 0 }
+func (clockOnly) Reinstatements() uint64 { return 0 }
+func (c clockOnly) Now() time.Time       { return c.now }

@@ -135,6 +135,11 @@ type Options struct {
 	// http.ResponseController can set a read deadline, as those of net/http can.
 	BodyTimeout time.Duration
 
+	// WaitFor is for how long a revocation that is durable waits until no other node
+	// accepts the token: after that it is answered as what failed, and stays. Default: it
+	// doesn't wait.
+	WaitFor time.Duration
+
 	// RevokeTimeout is how long the Prover may take, and then the list again. Default:
 	// DefaultRevokeTimeout.
 	RevokeTimeout time.Duration
@@ -229,6 +234,9 @@ type List interface {
 	// they are enforced only. They may be passed again then, and whenever they are
 	// still waiting to become durable, that is what the call waits for.
 	Revoke(ctx context.Context, records ...revocation.Record) error
+	// AwaitNodes waits until no node accepts a token that the records hit, which are
+	// durable. An error that wraps revocation.ErrNotEverywhere says that some may.
+	AwaitNodes(ctx context.Context, records ...revocation.Record) error
 	// Live returns how many live records the actor has.
 	Live(actor string) int
 	// LiveTotal returns how many live records there are in all.

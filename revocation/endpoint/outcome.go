@@ -54,6 +54,9 @@ const (
 	// NotDurable: the token is enforced here but the store failed. A retry waits
 	// for the same record.
 	NotDurable Outcome = "not_durable"
+	// NotEverywhere: the token is on the list, durable and enforced here, and other nodes
+	// may accept it still. A retry waits for them.
+	NotEverywhere Outcome = "not_everywhere"
 	// Unavailable: the list took nothing.
 	Unavailable Outcome = "unavailable"
 	// IssuerUnavailable: it can't be found out now whose the token is, or whether the
@@ -77,7 +80,7 @@ func Outcomes() []Outcome {
 		Revoked, Repeated, Expired, Forged, Foreign, Preflight,
 		InvalidRequest, UnsupportedTokenType, InvalidClient, OriginRefused, MethodNotAllowed, UnsupportedMediaType,
 		TooLarge, IncompleteBody, TLSRequired,
-		RateLimited, Busy, QuotaExceeded, NotDurable, Unavailable, IssuerUnavailable, InternalError,
+		RateLimited, Busy, QuotaExceeded, NotDurable, NotEverywhere, Unavailable, IssuerUnavailable, InternalError,
 		Relayed, RelayRefused, RelayFailed,
 	}
 }

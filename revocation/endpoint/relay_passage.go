@@ -122,7 +122,7 @@ func (p *passage) key() repeatKey { return repeatKey{p.plan.facts.Fingerprint, p
 func (p *passage) commit() *answer {
 	m, known := p.made()
 	p.actor, p.again = p.plan.actor, known
-	if m.durable {
+	if m.settled {
 		p.revocation = m.id
 		p.settled()
 		return p.success(Repeated)

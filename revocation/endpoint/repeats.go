@@ -1,6 +1,7 @@
 // Clients repeat themselves: they retry, and log out in two tabs. What was made
 // durable once needs no second record, and what isn't durable yet needs no second
-// one either: its records wait in the list.
+// one either: its records wait in the list. What other nodes may not enforce yet is waited
+// for again.
 
 package endpoint
 
@@ -30,12 +31,13 @@ type repeatKey struct {
 // made is a revocation, and what became of it.
 type made struct {
 	id             revocation.ID
-	records        []revocation.Record // until they are durable
+	records        []revocation.Record // until there is nothing more to do about them
 	count          int                 // of them
 	expires        int64               // of the token's own, in Unix seconds
 	cutoff         int64               // of the cascade, in Unix seconds; before 1970 if there is none
 	reinstatements uint64              // the list's number before the revocation
 	durable        bool                // else it is enforced only
+	settled        bool                // there is nothing more to do
 }
 
 func newRepeats() *repeats {
@@ -55,9 +57,9 @@ func newMade(pl *plan, now time.Time, reinstatements uint64) made {
 	}
 }
 
-// settled is what to remember of a revocation that is durable.
-func (m made) settled() made {
-	m.records, m.durable = nil, true
+// settle is what to remember of a revocation of which success was answered.
+func (m made) settle() made {
+	m.records, m.settled = nil, true
 	return m
 }
 

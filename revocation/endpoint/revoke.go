@@ -50,7 +50,7 @@ func (s *Server) revoke(x *exchange) *answer {
 	}
 	now, key := s.opts.Now(), repeatKey{pl.facts.Fingerprint, h.client}
 	m, known := s.repeats.find(key, &pl, now, reinstatements)
-	if known && m.durable {
+	if known && m.settled {
 		x.revocation = m.id
 		return x.success(Repeated)
 	}
@@ -74,19 +74,39 @@ func (s *Server) holderOf(x *exchange) holder {
 	return holder{id: c.id, actor: c.actor, public: c.public(), anyToken: c.anyToken, issuers: c.issuers, client: c}
 }
 
-// record hands the records to the list and waits until they are durable; not longer
+// record makes a revocation durable, and waits for other nodes if it should. Success is
+// answered, or what is still to be done is remembered for when the client tries again.
+func (s *Server) record(x *exchange, key repeatKey, m made) *answer {
+	if !m.durable {
+		if failed := s.makeDurable(x, key, m); failed != nil {
+			return failed
+		}
+		m.durable = true
+	}
+	x.records = m.records
+	if s.opts.WaitFor > 0 {
+		ctx, cancel := context.WithTimeout(x.r.Context(), s.opts.WaitFor)
+		defer cancel()
+		if x.err = s.opts.List.AwaitNodes(ctx, m.records...); x.err != nil {
+			s.repeats.note(key, m)
+			return unavailable(NotEverywhere, failureRetry, "the token is revoked, but other nodes may accept it still: try again")
+		}
+	}
+	s.repeats.note(key, m.settle())
+	return x.success(Revoked)
+}
+
+// makeDurable hands the records to the list and waits until they are durable; not longer
 // than the list may take, but also when the client has gone: it wanted the token
 // dead. Records that the list has already, enforced but not durable, are handed
 // over once more: the list makes the same ones durable.
-func (s *Server) record(x *exchange, key repeatKey, m made) *answer {
+func (s *Server) makeDurable(x *exchange, key repeatKey, m made) *answer {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), s.opts.RevokeTimeout)
 	defer cancel()
 	x.err = s.opts.List.Revoke(ctx, m.records...)
 	switch {
 	case x.err == nil:
-		x.records = m.records
-		s.repeats.note(key, m.settled())
-		return x.success(Revoked)
+		return nil
 	case errors.Is(x.err, revocation.ErrNotDurable):
 		x.records = m.records
 		s.repeats.note(key, m)
