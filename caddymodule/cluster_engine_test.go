@@ -1,0 +1,94 @@
+package caddymodule
+
+import (
+	"net"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// engine is a server on which nodes share a list, as safe as it gets. All that these
+// tests know of engines is here and in a file for each of them.
+type engine interface {
+	start(t testing.TB)  // with what it kept
+	kill()               // as a power cut would, but for what its kernel has
+	pause(t testing.TB)  // it says nothing, and keeps its connections
+	resume(t testing.TB) // it goes on as if nothing had been
+	empty(t testing.TB)  // it runs, and has lost everything
+
+	address() string // where it listens, the same after each start
+	password() string
+	store(address string) string // a node's Caddyfile: the store at an address, with {env.STORE_PASSWORD}
+	wrongPassword() []string     // what a node says whose password is wrong
+}
+
+// engines make those that the tests run on. They are stopped when the test ends.
+var engines = []struct {
+	name string
+	make func(testing.TB) engine
+}{
+	{"redis", newRedis},
+}
+
+// onEachEngine runs a test on each engine, which is started for it.
+func onEachEngine(t *testing.T, test func(t *testing.T, e engine)) {
+	t.Helper()
+	for _, kind := range engines {
+		t.Run(kind.name, func(t *testing.T) {
+			e := kind.make(t)
+			t.Setenv("STORE_PASSWORD", e.password())
+			e.start(t)
+			test(t, e)
+		})
+	}
+}
+
+// server is an engine's process.
+type server struct {
+	cmd *exec.Cmd
+}
+
+// run starts a command that ends with the tests, and waits until it listens.
+func (s *server) run(t testing.TB, cmd *exec.Cmd, address string) {
+	t.Helper()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.cmd = cmd
+	becomes(t, cmd.Args[0]+" listens", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+func (s *server) kill() {
+	if s.cmd != nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+func (s *server) pause(t testing.TB)  { signal(t, s.cmd, syscall.SIGSTOP) }
+func (s *server) resume(t testing.TB) { signal(t, s.cmd, syscall.SIGCONT) }
+
+func signal(t testing.TB, cmd *exec.Cmd, s syscall.Signal) {
+	t.Helper()
+	if err := cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func becomes(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it never becomes true that %s", what)
+		}
+	}
+}
