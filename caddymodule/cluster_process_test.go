@@ -75,39 +75,10 @@ func TestClusterLosesNothingAcknowledgedWhenTheEngineIsKilled(t *testing.T) {
 func testClusterLosesNothingAcknowledgedWhenTheEngineIsKilled(t *testing.T, e engine) {
 	const staleness = 10 * time.Second
 	nodes := startCluster(t, e, staleness)
-	rounds := 3
-	if testing.Short() {
-		rounds = 1
-	}
-	client := &http.Client{Timeout: 15 * time.Second}
-	var mu sync.Mutex
-	var acknowledged []string
-	refused := 0
-	var wg sync.WaitGroup
-	stop := make(chan struct{})
-	for writer := range 9 {
-		wg.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				token := fmt.Sprintf("storm-%d-%d", writer, i)
-				status, _ := nodes[writer%3].tryRevoke(client, token)
-				mu.Lock()
-				switch status {
-				case 200:
-					acknowledged = append(acknowledged, token)
-				case 503:
-					refused++
-				default:
-					t.Errorf("revoking: %d", status)
-				}
-				mu.Unlock()
-			}
-		})
-	}
+	h := newHistory(staleness)
+	rounds := shortly(1, 3)
+	stop := h.storm(t, 0, nodes...)
+	defer stop()
 	for range rounds {
 		time.Sleep(time.Duration(300+rand.IntN(300)) * time.Millisecond)
 		e.kill()
@@ -115,51 +86,28 @@ func testClusterLosesNothingAcknowledgedWhenTheEngineIsKilled(t *testing.T, e en
 		e.start(t)
 		time.Sleep(300 * time.Millisecond)
 	}
-	close(stop)
-	wg.Wait()
-	if len(acknowledged) < 10*rounds {
-		t.Errorf("only %d revocations were acknowledged", len(acknowledged))
+	stop()
+	if acknowledged, _ := h.counts(); acknowledged < 10*rounds {
+		t.Errorf("only %d revocations were acknowledged", acknowledged)
 	}
-
-	// A node that lost its connection may lack what came last, for as long as it may be
-	// stale, and not a moment longer.
 	ended := time.Now()
-	wantAll := func(nodes ...*node) {
-		t.Helper()
-		for _, n := range nodes {
-			n.awaitFresh(t)
-			becomes(t, "nothing is pending", func() bool { return n.status(t).List.Pending == 0 })
-			for _, token := range acknowledged {
-				for asked := time.Now(); ; asked = time.Now() {
-					status := bearer(t, n.URL("/"), token).status
-					if status == 401 {
-						break
-					}
-					if status == 200 && asked.Sub(ended) > staleness || asked.Sub(ended) > time.Minute {
-						t.Fatalf("%s is answered with %d, %s after its revocation", token, status, asked.Sub(ended))
-					}
-					time.Sleep(5 * time.Millisecond)
-				}
-			}
-		}
-	}
-	wantAll(nodes...)
+	h.settle(t, nodes...)
 	t.Logf("all nodes have everything %s after the storm", time.Since(ended).Round(time.Millisecond))
-	ended = time.Time{} // from now on nobody may lack anything
 	fourth := newNode(t, e, e.address(), staleness)
 	fourth.run(t)
-	wantAll(fourth)
+	fourth.awaitFresh(t)
+	h.wantAll(t, fourth, false)
 
 	// An engine that has lost everything gets it back.
 	e.empty(t)
-	wantAll(nodes...)
-	fifth := newNode(t, e, e.address(), staleness)
+	for _, n := range nodes {
+		n.awaitFresh(t)
+		h.wantAll(t, n, false)
+	}
 	becomes(t, "the engine has everything again", func() bool {
 		return strings.Contains(nodes[0].log(t)+nodes[1].log(t)+nodes[2].log(t)+fourth.log(t), "it has them again")
 	})
-	fifth.run(t)
-	wantAll(fifth)
-	t.Logf("%d acknowledged revocations, %d refused, none lost", len(acknowledged), refused)
+	h.wantNothingLost(t, e, e.address(), nodes...)
 }
 
 func TestClusterNodesStartAndEnforceWhileTheEngineIsAway(t *testing.T) {
