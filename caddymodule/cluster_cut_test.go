@@ -76,9 +76,9 @@ func (h *history) wantCutOff(t *testing.T, nodes []*node, cut, mend func()) {
 	apart.awaitFresh(t)
 	t.Logf("fresh again after %s", time.Since(began).Round(time.Millisecond))
 	stopStorm()
-	h.settle(t, nodes...)
 	time.Sleep(100 * time.Millisecond) // in which it is watched
 	count := stopWatching()
+	h.settle(t, apart)
 	if count.revoked[503] == 0 || count.unknown[503] == 0 || count.unknown[200] == 0 {
 		t.Errorf("the node that was cut off answered %s", count)
 	}
