@@ -23,6 +23,35 @@ type engine interface {
 	wrongPassword() []string     // what a node says whose password is wrong
 }
 
+// These are faults that not every engine can be made to have, and not in the same way. One
+// that implements an interface is tested with it.
+type (
+	// clocked is an engine with a wall clock of its own.
+	clocked interface {
+		engine
+		setClock(t testing.TB, ahead time.Duration) // of the machine's; the first call may start it anew
+	}
+	// polluted is one in which other clients can write among the records.
+	polluted interface {
+		engine
+		// pollute writes garbage, and what looks like a record and isn't. It returns how much.
+		pollute(t testing.TB) int
+	}
+	// fillable is one that can be full.
+	fillable interface {
+		engine
+		fill(t testing.TB) // until there is no room for a record
+		makeRoom(t testing.TB)
+	}
+	// forkable is one with a standby that can be promoted although it lacks something.
+	forkable interface {
+		engine
+		addStandby(t testing.TB) // which has everything when this returns
+		cutStandby(t testing.TB) // it gets nothing from now on, and nobody is told
+		promote(t testing.TB)    // the engine is dead; the standby is it, at its own address
+	}
+)
+
 // engines make those that the tests run on. They are stopped when the test ends.
 var engines = []struct {
 	name string
@@ -31,12 +60,15 @@ var engines = []struct {
 	{"redis", newRedis},
 }
 
-// onEachEngine runs a test on each engine, which is started for it.
-func onEachEngine(t *testing.T, test func(t *testing.T, e engine)) {
+// onEachEngine runs a test on each engine that is an E, which is started for it.
+func onEachEngine[E engine](t *testing.T, test func(t *testing.T, e E)) {
 	t.Helper()
 	for _, kind := range engines {
 		t.Run(kind.name, func(t *testing.T) {
-			e := kind.make(t)
+			e, ok := kind.make(t).(E)
+			if !ok {
+				t.Skip("this engine has no such fault")
+			}
 			t.Setenv("STORE_PASSWORD", e.password())
 			e.start(t)
 			test(t, e)
