@@ -85,6 +85,31 @@ func (h *history) wantCutOff(t *testing.T, nodes []*node, cut, mend func()) {
 	t.Logf("it answered %s", count)
 }
 
+func TestClusterNodeWhoseConnectionsAreForgotten(t *testing.T) {
+	onEachEngine(t, testClusterNodeWhoseConnectionsAreForgotten)
+}
+
+// Nothing comes on a node's connections any more, of which nobody tells it. New ones work,
+// so it has to find out by itself, and mustn't count as fresh by what they say alone.
+func testClusterNodeWhoseConnectionsAreForgotten(t *testing.T, e engine) {
+	link := startLink(t, e.address())
+	nodes := startNodes(t, e, shortStaleness, e.address(), link.address())
+	h := newHistory(shortStaleness)
+	h.revokeEverywhere(t, nodes...)
+	stopWatching := h.watch(t, nodes[1])
+	defer stopWatching()
+	stopStorm := h.storm(t, 10*time.Millisecond, nodes[0])
+	defer stopStorm()
+	link.strand(1)
+	began := time.Now()
+	nodes[1].awaitStale(t)
+	nodes[1].awaitFresh(t)
+	t.Logf("fresh again after %s", time.Since(began).Round(time.Millisecond))
+	stopStorm()
+	t.Logf("it answered %s", stopWatching())
+	h.wantNothingLost(t, e, link.address(), nodes...)
+}
+
 func TestClusterKeepsItsPromiseOverLinksThatFail(t *testing.T) {
 	onEachEngine(t, testClusterKeepsItsPromiseOverLinksThatFail)
 }
@@ -112,7 +137,7 @@ func testClusterKeepsItsPromiseOverLinksThatFail(t *testing.T, e engine) {
 	defer stopStorm()
 	for range shortly(10, 40) {
 		failing := links[random.IntN(len(links))]
-		switch random.IntN(8) {
+		switch random.IntN(9) {
 		case 0, 1:
 			failing.cut(bothWays)
 		case 2:
@@ -123,6 +148,8 @@ func testClusterKeepsItsPromiseOverLinksThatFail(t *testing.T, e engine) {
 			failing.slow(time.Duration(random.Int64N(int64(shortStaleness))))
 		case 5:
 			failing.refuse()
+		case 6:
+			failing.strand(0.5)
 		default:
 			failing.reset()
 			failing.heal()

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -19,8 +20,17 @@ type link struct {
 	cuts    way
 	refuses bool
 	delay   time.Duration
-	conns   map[net.Conn]bool
+	conns   map[net.Conn]state
 }
+
+// state is that of a connection.
+type state int
+
+const (
+	ended state = iota
+	alive
+	stranded // nothing comes through
+)
 
 // way is one of the two directions, or both.
 type way int
@@ -50,7 +60,7 @@ func dialTo(address string) func() (net.Conn, error) {
 }
 
 func serveLink(t testing.TB, listener net.Listener, dial func() (net.Conn, error)) *link {
-	l := &link{listener: listener, dial: dial, conns: map[net.Conn]bool{}}
+	l := &link{listener: listener, dial: dial, conns: map[net.Conn]state{}}
 	l.changed = sync.NewCond(&l.mu)
 	t.Cleanup(func() {
 		listener.Close()
@@ -76,6 +86,18 @@ func (l *link) address() string { return l.listener.Addr().String() }
 // mended.
 func (l *link) cut(w way) { l.set(func() { l.cuts = w }) }
 
+// strand holds back both ways what is sent on the connections that there are, each with a
+// probability. New ones are not affected: a machine between has forgotten the old ones.
+func (l *link) strand(probability float64) {
+	l.set(func() {
+		for conn := range l.conns {
+			if rand.Float64() < probability {
+				l.conns[conn] = stranded
+			}
+		}
+	})
+}
+
 // slow delays everything that is sent.
 func (l *link) slow(d time.Duration) { l.set(func() { l.delay = d }) }
 
@@ -85,8 +107,15 @@ func (l *link) refuse() {
 	l.reset()
 }
 
-// heal undoes cut, slow and refuse.
-func (l *link) heal() { l.set(func() { l.cuts, l.refuses, l.delay = 0, false, 0 }) }
+// heal undoes all of that.
+func (l *link) heal() {
+	l.set(func() {
+		l.cuts, l.refuses, l.delay = 0, false, 0
+		for conn := range l.conns {
+			l.conns[conn] = alive
+		}
+	})
+}
 
 // aim resets all connections; new ones go to an address.
 func (l *link) aim(address string) {
@@ -109,6 +138,7 @@ func (l *link) reset() {
 		abort(conn)
 	}
 	clear(l.conns)
+	l.changed.Broadcast()
 }
 
 // abort closes a connection so that the other side sees an error.
@@ -119,7 +149,7 @@ func abort(conn net.Conn) {
 
 func (l *link) serve(node net.Conn) {
 	l.mu.Lock()
-	l.conns[node] = true
+	l.conns[node] = alive
 	dial, refuses := l.dial, l.refuses
 	l.mu.Unlock()
 	var engine net.Conn
@@ -128,9 +158,9 @@ func (l *link) serve(node net.Conn) {
 		engine, err = dial()
 	}
 	l.mu.Lock()
-	known := l.conns[node] // else it was reset meanwhile
+	known := l.conns[node] != ended // else it was reset meanwhile
 	if err == nil && known {
-		l.conns[engine] = true
+		l.conns[engine] = alive
 	}
 	l.mu.Unlock()
 	if err != nil || !known {
@@ -157,7 +187,7 @@ func (l *link) pump(to, from net.Conn, w way) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
-		l.pass(w)
+		l.pass(from, to, w)
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				abort(from)
@@ -176,14 +206,14 @@ func (l *link) pump(to, from net.Conn, w way) {
 }
 
 // pass returns when something may go on its way.
-func (l *link) pass(w way) {
+func (l *link) pass(from, to net.Conn, w way) {
 	l.mu.Lock()
 	delay := l.delay
 	l.mu.Unlock()
 	time.Sleep(delay)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.cuts&w != 0 {
+	for l.cuts&w != 0 || l.conns[from] == stranded || l.conns[to] == stranded {
 		l.changed.Wait()
 	}
 }
