@@ -143,9 +143,11 @@ func testClusterStandbyThatIsPromotedAndLacksWhatWasAcknowledged(t *testing.T, e
 	e.cutStandby(t)
 	before, _ := h.counts()
 	becomes(t, "the standby lacks many", func() bool { now, _ := h.counts(); return now > before+300 })
+	nodes[2].kill() // it comes back with what it has on its disk
 	e.promote(t)
 	link.aim(e.address())
 	began := time.Now()
+	nodes[2].run(t)
 	log := func() (all string) {
 		for _, n := range nodes {
 			all += n.log(t)
