@@ -2,85 +2,15 @@ package caddymodule
 
 import (
 	"encoding/json"
-	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
 
-// These are clusters of real Caddy processes on a real redis-server.
-
-const redisPassword = "p@ss/w:rd%{}"
-
-// redisServer is a redis-server of its own.
-type redisServer struct {
-	port int
-	dir  string
-	cmd  *exec.Cmd
-}
-
-// startRedis runs a server that is as safe as it gets, until the test ends.
-func startRedis(t testing.TB) *redisServer {
-	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		missing(t, "redis-server")
-	}
-	s := &redisServer{port: freePorts(t)["PORT"], dir: t.TempDir()}
-	t.Cleanup(s.kill)
-	s.start(t)
-	return s
-}
-
-func (s *redisServer) start(t testing.TB) {
-	t.Helper()
-	s.cmd = exec.Command("redis-server", "--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", "always", "--requirepass", redisPassword)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	becomes(t, "redis-server answers", func() bool {
-		conn, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", s.port))
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-}
-
-// kill ends the server as a power cut would, but for what its kernel has.
-func (s *redisServer) kill() {
-	if s.cmd != nil {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
-		s.cmd = nil
-	}
-}
-
-// empty loses everything.
-func (s *redisServer) empty(t testing.TB) {
-	t.Helper()
-	s.kill()
-	if err := os.RemoveAll(filepath.Join(s.dir, "appendonlydir")); err != nil {
-		t.Fatal(err)
-	}
-	s.start(t)
-}
-
-func becomes(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("it never becomes true that %s", what)
-		}
-	}
-}
+// These are clusters of real Caddy processes on real engines.
 
 // clusterSite is a node: the endpoint and an API on PORT; the same API on PORT1 where
 // tokens pass while the list is stale, on PORT2 where everything passes, and a site without
@@ -91,10 +21,7 @@ const clusterSite = `
 		output file DIR/log
 	}
 	token_revocation {
-		store redis redis://127.0.0.1:REDIS/3 {
-			password {env.REDIS_PASSWORD}
-			timeout 1s
-		}
+		STORE
 		max_staleness STALENESS
 	}
 }
@@ -122,11 +49,11 @@ type node struct {
 	config string
 }
 
-// newNode prepares a node, which keeps what it knows in a directory of its own.
-func newNode(t testing.TB, s *redisServer, staleness time.Duration) *node {
+// newNode prepares a node, which keeps what it knows in a directory of its own and reaches
+// the engine at an address.
+func newNode(t testing.TB, e engine, address string, staleness time.Duration) *node {
 	t.Helper()
-	t.Setenv("REDIS_PASSWORD", redisPassword)
-	config := strings.NewReplacer("REDIS/", fmt.Sprint(s.port, "/"), "STALENESS", staleness.String()).Replace(clusterSite)
+	config := strings.NewReplacer("STORE", e.store(address), "STALENESS", staleness.String()).Replace(clusterSite)
 	return &node{newProcess(t, t.TempDir()), config}
 }
 
@@ -136,11 +63,17 @@ func (n *node) run(t testing.TB) {
 }
 
 // startCluster runs three nodes that are fresh.
-func startCluster(t testing.TB, s *redisServer, staleness time.Duration) []*node {
+func startCluster(t testing.TB, e engine, staleness time.Duration) []*node {
+	t.Helper()
+	return startNodes(t, e, staleness, e.address(), e.address(), e.address())
+}
+
+// startNodes runs a node for each address of the engine, until all are fresh.
+func startNodes(t testing.TB, e engine, staleness time.Duration, addresses ...string) []*node {
 	t.Helper()
 	var nodes []*node
-	for range 3 {
-		n := newNode(t, s, staleness)
+	for _, address := range addresses {
+		n := newNode(t, e, address, staleness)
 		n.run(t)
 		nodes = append(nodes, n)
 	}

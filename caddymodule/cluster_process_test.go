@@ -15,7 +15,11 @@ import (
 )
 
 func TestClusterRejectsOnAllNodesWhatIsRevokedOnOne(t *testing.T) {
-	nodes := startCluster(t, startRedis(t), time.Minute)
+	onEachEngine(t, testClusterRejectsOnAllNodesWhatIsRevokedOnOne)
+}
+
+func testClusterRejectsOnAllNodesWhatIsRevokedOnOne(t *testing.T, e engine) {
+	nodes := startCluster(t, e, time.Minute)
 	rounds := 300
 	if testing.Short() {
 		rounds = 30
@@ -65,106 +69,60 @@ func TestClusterRejectsOnAllNodesWhatIsRevokedOnOne(t *testing.T) {
 }
 
 func TestClusterLosesNothingAcknowledgedWhenTheEngineIsKilled(t *testing.T) {
-	redis := startRedis(t)
+	onEachEngine(t, testClusterLosesNothingAcknowledgedWhenTheEngineIsKilled)
+}
+
+func testClusterLosesNothingAcknowledgedWhenTheEngineIsKilled(t *testing.T, e engine) {
 	const staleness = 10 * time.Second
-	nodes := startCluster(t, redis, staleness)
-	rounds := 3
-	if testing.Short() {
-		rounds = 1
-	}
-	client := &http.Client{Timeout: 15 * time.Second}
-	var mu sync.Mutex
-	var acknowledged []string
-	refused := 0
-	var wg sync.WaitGroup
-	stop := make(chan struct{})
-	for writer := range 9 {
-		wg.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				token := fmt.Sprintf("storm-%d-%d", writer, i)
-				status, _ := nodes[writer%3].tryRevoke(client, token)
-				mu.Lock()
-				switch status {
-				case 200:
-					acknowledged = append(acknowledged, token)
-				case 503:
-					refused++
-				default:
-					t.Errorf("revoking: %d", status)
-				}
-				mu.Unlock()
-			}
-		})
-	}
+	nodes := startCluster(t, e, staleness)
+	h := newHistory(staleness)
+	rounds := shortly(1, 3)
+	stop := h.storm(t, 0, nodes...)
+	defer stop()
 	for range rounds {
 		time.Sleep(time.Duration(300+rand.IntN(300)) * time.Millisecond)
-		redis.kill()
+		e.kill()
 		time.Sleep(time.Duration(rand.IntN(500)) * time.Millisecond)
-		redis.start(t)
+		e.start(t)
 		time.Sleep(300 * time.Millisecond)
 	}
-	close(stop)
-	wg.Wait()
-	if len(acknowledged) < 10*rounds {
-		t.Errorf("only %d revocations were acknowledged", len(acknowledged))
+	stop()
+	if acknowledged, _ := h.counts(); acknowledged < 10*rounds {
+		t.Errorf("only %d revocations were acknowledged", acknowledged)
 	}
-
-	// A node that lost its connection may lack what came last, for as long as it may be
-	// stale, and not a moment longer.
 	ended := time.Now()
-	wantAll := func(nodes ...*node) {
-		t.Helper()
-		for _, n := range nodes {
-			n.awaitFresh(t)
-			becomes(t, "nothing is pending", func() bool { return n.status(t).List.Pending == 0 })
-			for _, token := range acknowledged {
-				for asked := time.Now(); ; asked = time.Now() {
-					status := bearer(t, n.URL("/"), token).status
-					if status == 401 {
-						break
-					}
-					if status == 200 && asked.Sub(ended) > staleness || asked.Sub(ended) > time.Minute {
-						t.Fatalf("%s is answered with %d, %s after its revocation", token, status, asked.Sub(ended))
-					}
-					time.Sleep(5 * time.Millisecond)
-				}
-			}
-		}
-	}
-	wantAll(nodes...)
+	h.settle(t, nodes...)
 	t.Logf("all nodes have everything %s after the storm", time.Since(ended).Round(time.Millisecond))
-	ended = time.Time{} // from now on nobody may lack anything
-	fourth := newNode(t, redis, staleness)
+	fourth := newNode(t, e, e.address(), staleness)
 	fourth.run(t)
-	wantAll(fourth)
+	fourth.awaitFresh(t)
+	h.wantAll(t, fourth, false)
 
 	// An engine that has lost everything gets it back.
-	redis.empty(t)
-	wantAll(nodes...)
-	fifth := newNode(t, redis, staleness)
+	e.empty(t)
+	for _, n := range nodes {
+		n.awaitFresh(t)
+		h.wantAll(t, n, false)
+	}
 	becomes(t, "the engine has everything again", func() bool {
 		return strings.Contains(nodes[0].log(t)+nodes[1].log(t)+nodes[2].log(t)+fourth.log(t), "it has them again")
 	})
-	fifth.run(t)
-	wantAll(fifth)
-	t.Logf("%d acknowledged revocations, %d refused, none lost", len(acknowledged), refused)
+	h.wantNothingLost(t, e, e.address(), nodes...)
 }
 
 func TestClusterNodesStartAndEnforceWhileTheEngineIsAway(t *testing.T) {
-	redis := startRedis(t)
+	onEachEngine(t, testClusterNodesStartAndEnforceWhileTheEngineIsAway)
+}
+
+func testClusterNodesStartAndEnforceWhileTheEngineIsAway(t *testing.T, e engine) {
 	const staleness = 2 * time.Second
-	nodes := startCluster(t, redis, staleness)
+	nodes := startCluster(t, e, staleness)
 	nodes[0].mustRevoke(t, "known")
 	for _, n := range nodes {
 		becomes(t, "the token is revoked everywhere", func() bool { return bearer(t, n.URL("/"), "known").status == 401 })
 	}
 	died := time.Now()
-	redis.kill()
+	e.kill()
 
 	// One that goes on knows enough for a while.
 	wantStatus(t, bearer(t, nodes[1].URL("/"), "unknown"), 200)
@@ -195,7 +153,7 @@ func TestClusterNodesStartAndEnforceWhileTheEngineIsAway(t *testing.T) {
 		t.Errorf("the status says %+v", s.List)
 	}
 
-	redis.start(t)
+	e.start(t)
 	for _, n := range nodes {
 		n.awaitFresh(t)
 		wantStatus(t, bearer(t, n.URL("/"), "unknown"), 200)
@@ -205,16 +163,17 @@ func TestClusterNodesStartAndEnforceWhileTheEngineIsAway(t *testing.T) {
 }
 
 func TestClusterNodeThatWasStoppedDoesNotAcceptWhatWasRevokedMeanwhile(t *testing.T) {
-	redis := startRedis(t)
+	onEachEngine(t, testClusterNodeThatWasStoppedDoesNotAcceptWhatWasRevokedMeanwhile)
+}
+
+func testClusterNodeThatWasStoppedDoesNotAcceptWhatWasRevokedMeanwhile(t *testing.T, e engine) {
 	const staleness = time.Second
-	nodes := startCluster(t, redis, staleness)
+	nodes := startCluster(t, e, staleness)
 	sleeper := nodes[2]
 	for round := range 3 {
 		token := fmt.Sprint("meanwhile-", round)
 		wantStatus(t, bearer(t, sleeper.URL("/"), token), 200)
-		if err := sleeper.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
+		signal(t, sleeper.cmd, syscall.SIGSTOP)
 		nodes[0].mustRevoke(t, token)
 		// Requests that come while it is stopped, and on connections that it has.
 		var wg sync.WaitGroup
@@ -235,9 +194,7 @@ func TestClusterNodeThatWasStoppedDoesNotAcceptWhatWasRevokedMeanwhile(t *testin
 			})
 		}
 		time.Sleep(staleness + 500*time.Millisecond)
-		if err := sleeper.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
+		signal(t, sleeper.cmd, syscall.SIGCONT)
 		wg.Wait()
 		close(answers)
 		count := map[int]int{}
@@ -252,16 +209,12 @@ func TestClusterNodeThatWasStoppedDoesNotAcceptWhatWasRevokedMeanwhile(t *testin
 	}
 
 	// The engine stops, and goes on.
-	if err := redis.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	e.pause(t)
 	for _, n := range nodes {
 		n.awaitStale(t)
 		n.wantStale(t, "meanwhile-0")
 	}
-	if err := redis.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	e.resume(t)
 	for _, n := range nodes {
 		n.awaitFresh(t)
 		wantStatus(t, bearer(t, n.URL("/"), "unknown"), 200)
@@ -269,17 +222,20 @@ func TestClusterNodeThatWasStoppedDoesNotAcceptWhatWasRevokedMeanwhile(t *testin
 }
 
 func TestClusterWrongPasswordIsToldAndCanBeSetRight(t *testing.T) {
-	redis := startRedis(t)
-	n := newNode(t, redis, time.Minute)
+	onEachEngine(t, testClusterWrongPasswordIsToldAndCanBeSetRight)
+}
+
+func testClusterWrongPasswordIsToldAndCanBeSetRight(t *testing.T, e engine) {
+	n := newNode(t, e, e.address(), time.Minute)
 	right := n.config
 	const wrong = "not-the-password-at-all"
 	t.Setenv("WRONG_PASSWORD", wrong)
-	n.config = strings.Replace(right, "{env.REDIS_PASSWORD}", "{env.WRONG_PASSWORD}", 1)
+	n.config = strings.Replace(right, "{env.STORE_PASSWORD}", "{env.WRONG_PASSWORD}", 1)
 	n.run(t)
 	wantStatus(t, get(t, n.urlOf("PORT3", "/")), 200)
 	wantStatus(t, bearer(t, n.URL("/"), "token"), 503)
 	s := n.status(t)
-	for _, says := range []string{"redis 127.0.0.1:" + fmt.Sprint(redis.port), "password is wrong"} {
+	for _, says := range e.wrongPassword() {
 		if !strings.Contains(s.List.Cause, says) {
 			t.Errorf("the status says %q", s.List.Cause)
 		}
@@ -307,14 +263,14 @@ func TestClusterWrongPasswordIsToldAndCanBeSetRight(t *testing.T) {
 	wantStatus(t, bearer(t, n.URL("/"), "token"), 200)
 	wantStatus(t, bearer(t, n.URL("/"), "early"), 401)
 	n.mustRevoke(t, "token")
-	other := newNode(t, redis, time.Minute)
+	other := newNode(t, e, e.address(), time.Minute)
 	other.run(t)
 	other.awaitFresh(t)
 	for _, token := range []string{"token", "early"} {
 		becomes(t, "the other node has "+token, func() bool { return bearer(t, other.URL("/"), token).status == 401 })
 	}
 	seen := n.log(t) + get(t, n.urlOf("ADMIN", "/config/")).body + get(t, n.urlOf("ADMIN", "/token_revocation/status")).body
-	for _, secret := range []string{redisPassword, wrong} {
+	for _, secret := range []string{e.password(), wrong} {
 		if strings.Contains(seen, secret) {
 			t.Error("a password can be seen")
 		}

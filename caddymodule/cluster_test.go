@@ -22,9 +22,9 @@ func replicaFiles(t *testing.T, dir string) []string {
 	return files
 }
 
-// redisSite is a Caddyfile of one node.
-func redisSite(s *redisServer, options string) string {
-	return fmt.Sprintf("{\n\ttoken_revocation {\n\t\tstore redis redis://:{env.REDIS_PASSWORD}@127.0.0.1:%d\n%s\n\t}\n}\n", s.port, options) + oneSite
+// sharedSite is a Caddyfile of one node.
+func sharedSite(e engine, options string) string {
+	return fmt.Sprintf("{\n\ttoken_revocation {\n\t\t%s\n%s\n\t}\n}\n", e.store(e.address()), options) + oneSite
 }
 
 func wantFresh(t *testing.T, c *testCaddy) {
@@ -33,13 +33,15 @@ func wantFresh(t *testing.T, c *testCaddy) {
 }
 
 func TestClusterReloadsCarryRevocationsFromStoreToStore(t *testing.T) {
-	t.Setenv("REDIS_PASSWORD", redisPassword)
-	redis := startRedis(t)
+	onEachEngine(t, testClusterReloadsCarryRevocationsFromStoreToStore)
+}
+
+func testClusterReloadsCarryRevocationsFromStoreToStore(t *testing.T, e engine) {
 	c := startCaddy(t, oneSite)
 	var revoked []string
 	for i, config := range []string{
-		oneSite, redisSite(redis, ""), redisSite(redis, "max_staleness 20s"), redisSite(redis, "max_staleness 20s\nwarm_start off"),
-		redisSite(redis, ""), oneSite, redisSite(redis, ""),
+		oneSite, sharedSite(e, ""), sharedSite(e, "max_staleness 20s"), sharedSite(e, "max_staleness 20s\nwarm_start off"),
+		sharedSite(e, ""), oneSite, sharedSite(e, ""),
 	} {
 		c.load(t, config)
 		token := fmt.Sprint("token-", i)
@@ -54,14 +56,14 @@ func TestClusterReloadsCarryRevocationsFromStoreToStore(t *testing.T) {
 		t.Errorf("%d replicas", n)
 	}
 	// The server is away while the store changes back and forth.
-	redis.kill()
+	e.kill()
 	c.load(t, oneSite)
 	for _, token := range revoked {
 		wantStatus(t, bearer(t, c.URL("/"), token), 401)
 	}
 	wantStatus(t, bearer(t, c.URL("/"), "another"), 200) // bolt knows no staleness
-	redis.start(t)
-	c.restart(t, redisSite(redis, ""))
+	e.start(t)
+	c.restart(t, sharedSite(e, ""))
 	wantFresh(t, c)
 	for _, token := range revoked {
 		wantStatus(t, bearer(t, c.URL("/"), token), 401)
@@ -69,9 +71,11 @@ func TestClusterReloadsCarryRevocationsFromStoreToStore(t *testing.T) {
 }
 
 func TestClusterReplicasThatCantBeUsedAreNoObstacle(t *testing.T) {
-	t.Setenv("REDIS_PASSWORD", redisPassword)
-	redis := startRedis(t)
-	c := startCaddy(t, redisSite(redis, ""))
+	onEachEngine(t, testClusterReplicasThatCantBeUsedAreNoObstacle)
+}
+
+func testClusterReplicasThatCantBeUsedAreNoObstacle(t *testing.T, e engine) {
+	c := startCaddy(t, sharedSite(e, ""))
 	wantFresh(t, c)
 	mustRevoke(t, c.URL("/oauth2/revoke"), "known")
 	files := replicaFiles(t, c.dir)
@@ -89,7 +93,7 @@ func TestClusterReplicasThatCantBeUsedAreNoObstacle(t *testing.T) {
 		if err := spoil(); err != nil {
 			t.Fatal(err)
 		}
-		c.load(t, redisSite(redis, ""))
+		c.load(t, sharedSite(e, ""))
 		wantFresh(t, c)
 		wantStatus(t, bearer(t, c.URL("/"), "known"), 401)
 		body := get(t, c.urlOf("ADMIN", "/token_revocation/status")).body
@@ -103,14 +107,14 @@ func TestClusterReplicasThatCantBeUsedAreNoObstacle(t *testing.T) {
 	if err := os.Remove(files[0]); err != nil {
 		t.Fatal(err)
 	}
-	c.load(t, redisSite(redis, "warm_start off"))
+	c.load(t, sharedSite(e, "warm_start off"))
 	wantFresh(t, c)
 	wantStatus(t, bearer(t, c.URL("/"), "known"), 401)
 	if files := replicaFiles(t, c.dir); len(files) > 0 {
 		t.Errorf("without warm_start there is %v", files)
 	}
-	redis.kill()
-	c.restart(t, redisSite(redis, "warm_start off\non_stale allow"))
+	e.kill()
+	c.restart(t, sharedSite(e, "warm_start off\non_stale allow"))
 	wantStatus(t, bearer(t, c.URL("/"), "known"), 200)
 	if status := postRevoke(t, c.URL("/oauth2/revoke"), "pending").status; status != http.StatusServiceUnavailable {
 		t.Errorf("status %d", status)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,8 +57,9 @@ func TestMain(m *testing.M) {
 // process is a Caddy of its own.
 type process struct {
 	*testCaddy
-	cmd *exec.Cmd
-	log *strings.Builder
+	within []string // the command that runs it, if any
+	cmd    *exec.Cmd
+	log    *strings.Builder
 }
 
 // newProcess prepares a Caddy that keeps its data in dir.
@@ -75,7 +77,8 @@ func (p *process) start(t testing.TB, caddyfile string) {
 		t.Fatal(err)
 	}
 	p.log = new(strings.Builder)
-	p.cmd = exec.Command(buildCaddy(t), "run", "--config", file)
+	words := append(slices.Clone(p.within), buildCaddy(t), "run", "--config", file)
+	p.cmd = exec.Command(words[0], words[1:]...)
 	p.cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+p.dir, "XDG_CONFIG_HOME="+p.dir)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {

@@ -30,10 +30,11 @@ type memoryFeed struct {
 // feedClient is one node's way to a memoryFeed.
 type feedClient struct {
 	*memoryFeed
-	cut     error // this node can't reach it
-	deaf    bool  // what is new doesn't arrive
-	mute    bool  // beats aren't answered
-	unsure  bool  // what is appended is taken, and yet an error
+	cut     error         // this node can't reach it
+	ahead   time.Duration // the node's clock: its lease is told by who sets that
+	deaf    bool          // what is new doesn't arrive
+	mute    bool          // beats aren't answered
+	unsure  bool          // what is appended is taken, and yet an error
 	delay   time.Duration
 	twice   bool // deliveries come twice, and in another order within a batch
 	loadErr func(records int) error
@@ -209,7 +210,7 @@ func (c *feedClient) Beat(ctx context.Context, b Beat) (Head, error) {
 			return Head{}, err
 		}
 	}
-	now := time.Now().Add(c.skew)
+	now := time.Now().Add(c.skew - c.ahead)
 	for id, number := range b.Forget {
 		if c.nodes[id].Number == number {
 			delete(c.nodes, id)

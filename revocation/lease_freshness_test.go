@@ -120,6 +120,77 @@ func TestALapsedLeaseIsRenewedAtOnce(t *testing.T) {
 	})
 }
 
+// A node whose wall clock is set is stale until it is set right: at once when it was set
+// ahead, since the machine may have slept, and else when its lease is over. It forgets
+// nothing, and the other nodes go on. (There is but one clock here. Which of two the lease
+// goes by is tested in lease_test.go, and how far the wall's is believed in clock_test.go.)
+func TestAStepOfANodesWallClock(t *testing.T) {
+	for _, ahead := range []time.Duration{time.Hour, -time.Hour, 3 * time.Minute, -3 * time.Minute, 24 * time.Hour} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, log := newFeed(), new(freshnessLog)
+				n := join(t, f, nil, func(o *Options) { o.OnFreshness = log.note })
+				other := join(t, f, nil)
+				n.untilFresh(t)
+				other.untilFresh(t)
+				revoke(t, other.List, blockToken("known"))
+				everywhere(t, []*clusterNode{n}, "known", Revoked)
+				log.want(t, false, true)
+				time.Sleep(300 * time.Millisecond) // between two ticks
+				synctest.Wait()
+
+				f.set(func() { n.client.ahead = ahead })
+				began := time.Now()
+				back := n.clock.advance(began.Add(ahead), 300*time.Millisecond)
+				if back != (ahead < 0) {
+					t.Errorf("the clock stepped back: %v", back)
+				}
+				if n.watchLease(began.Add(ahead)); back { // as keepHouse does
+					n.freshness.lose(recalled, began, errClockBack)
+					n.recall(t.Context(), true)
+				}
+				if ahead > 0 && !n.Stale() {
+					t.Error("it isn't stale at once")
+				}
+				revoke(t, other.List, blockToken("meanwhile"))
+				eventually(t, "it is stale", n.Stale)
+				if took := time.Since(began); took > testBound {
+					t.Errorf("stale after %s", took)
+				}
+				for time.Since(began) < 5*time.Minute {
+					for shard := range shardCount {
+						n.index.sweep(shard, n.clock.seconds())
+					}
+					if v := n.Check("known"); v.State != Revoked {
+						t.Fatal("what was revoked is active")
+					}
+					if v := n.Check("other"); v.State != Active || !v.Stale || other.Stale() {
+						t.Fatalf("another token: %+v; the other node is stale: %v", v, other.Stale())
+					}
+					time.Sleep(time.Second)
+				}
+				if c := n.Freshness().Cause; c == nil || !strings.Contains(c.Error(), "differs from the revocation store's by "+ahead.String()) {
+					t.Errorf("it isn't fresh because %v", c)
+				}
+
+				f.set(func() { n.client.ahead = 0 })
+				n.untilFresh(t)
+				synctest.Wait()
+				for _, token := range []string{"known", "meanwhile"} {
+					if v := n.Check(token); v.State != Revoked || v.Stale {
+						t.Errorf("%s: %+v", token, v)
+					}
+				}
+				log.mu.Lock()
+				defer log.mu.Unlock()
+				if last := log.told[len(log.told)-1]; !last.Fresh {
+					t.Errorf("the last that was told is %+v", last)
+				}
+			})
+		})
+	}
+}
+
 // A renewal between a look-up and its end says nothing about the look-up.
 func TestALookUpIsOnlyAsGoodAsTheLeaseBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

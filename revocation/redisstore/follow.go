@@ -4,6 +4,7 @@ package redisstore
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -113,11 +114,18 @@ func (s *Store) await(ctx context.Context, p position) ([]entry, position, error
 	for i, m := range p.marks {
 		streams[classes+i] = strconv.FormatUint(m.id, 10) + "-0"
 	}
-	reply, err := call(ctx, s, s.feed, func(ctx context.Context, conn *redis.Conn) ([]redis.XStream, error) {
+	// The client itself would wait for ten seconds longer than the server does. On a
+	// connection that is dead without a sign that is for how long nothing comes.
+	limited, cancel := context.WithTimeout(ctx, s.block+s.opts.Timeout)
+	defer cancel()
+	reply, err := call(limited, s, s.feed, func(ctx context.Context, conn *redis.Conn) ([]redis.XStream, error) {
 		return conn.XRead(ctx, &redis.XReadArgs{Streams: streams, Count: pageEntries, Block: s.block}).Result()
 	})
 	if noReply(err) {
 		return nil, p, nil
+	}
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return nil, p, fmt.Errorf("%s: it doesn't answer within %s: %w", s.name, s.opts.Timeout, limited.Err())
 	}
 	if err != nil {
 		return nil, p, err

@@ -306,6 +306,28 @@ func TestAway(t *testing.T) {
 	eventually(t, "the store works again", func() bool { return s.Append(background, newBatch("c", 1)) == nil })
 }
 
+// TestAServerThatSaysNothingIsNotFollowed stops a server while entries are awaited. Its
+// connection stays, and the client's own limit for it is ten seconds more than the server's.
+func TestAServerThatSaysNothingIsNotFollowed(t *testing.T) {
+	sv := startServer(t)
+	opts := sv.options()
+	opts.Timeout = 300 * time.Millisecond
+	s := open(t, opts)
+	s.block = 200 * time.Millisecond
+	appendTo(t, s, newBatch("a", 1)...)
+	_, p := mustLoad(t, s)
+	f := follow(t, s, p)
+	appendTo(t, s, newBatch("b", 1)...)
+	eventually(t, "it is followed", func() bool { return len(f.got()) == 1 })
+	sv.pause()
+	defer sv.resume()
+	start := time.Now()
+	wantWords(t, "Follow", f.wait(t), sv.addr, "doesn't answer within 300ms")
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it is followed for %s", took)
+	}
+}
+
 func TestOptions(t *testing.T) {
 	for want, opts := range map[string]Options{
 		"host:port":         {},
