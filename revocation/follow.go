@@ -125,7 +125,7 @@ func (l *List) reached(at Position) {
 // receive applies records that the feed brought.
 func (l *List) receive(ctx context.Context, records []Record) {
 	f := l.follower
-	now := l.lease.elapsed(time.Now())
+	now := l.lease.passed(time.Now())
 	var fresh []Record
 	l.mu.Lock()
 	for i := range records {
@@ -205,7 +205,7 @@ func (l *List) readAll(ctx context.Context) error {
 // may cancel it.
 func (l *List) readBatch(ctx context.Context, records []Record, stocks map[identity]stock) {
 	f := l.follower
-	now := l.lease.elapsed(time.Now())
+	now := l.lease.passed(time.Now())
 	var fresh []Record
 	l.mu.Lock()
 	for i := range records {

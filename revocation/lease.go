@@ -62,8 +62,29 @@ func (l *lease) elapsed(now time.Time) int64 {
 	return m.elapsed + int64(max(now.Sub(m.at), now.Round(0).Sub(m.at.Round(0)), 0))
 }
 
-// tick keeps what has passed. It is called about once a second, by one goroutine.
-func (l *lease) tick(now time.Time) { l.mark.Store(&mark{l.elapsed(now), now}) }
+// tick keeps what has passed. It is called about once a second.
+func (l *lease) tick(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keep(now)
+}
+
+// keep keeps what has passed and returns it: what was said once isn't taken back when the
+// wall clock is. The caller holds the lock.
+func (l *lease) keep(now time.Time) int64 {
+	passed := l.elapsed(now)
+	if now.After(l.mark.Load().at) { // else somebody was quicker
+		l.mark.Store(&mark{passed, now})
+	}
+	return passed
+}
+
+// passed is elapsed for what is compared with later times.
+func (l *lease) passed(now time.Time) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.keep(now)
+}
 
 // over reports whether the list can't know any more what is revoked.
 func (l *lease) over() bool { return l.overSince(l.until.Load()) }
@@ -85,7 +106,7 @@ func (l *lease) ended(until int64, now time.Time) bool {
 func (l *lease) now(now time.Time) (era int, asked int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.era, l.elapsed(now)
+	return l.era, l.keep(now)
 }
 
 // in reports whether the era hasn't ended.

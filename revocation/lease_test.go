@@ -117,3 +117,23 @@ func TestAListWithoutAFeedIsNeverStale(t *testing.T) {
 		t.Error("it is stale")
 	}
 }
+
+// A wall clock that is set ahead and back again between two ticks lends no time: what was
+// read of it once has passed.
+func TestALeaseOutlastsNoJumpOfTheWallClock(t *testing.T) {
+	const bound, s = 10 * time.Second, time.Second
+	covers := func(applied, head Position) bool { return applied >= head }
+	l := newLease(bound, at(0, 0))
+	l.advance("1", covers)
+	era, asked := l.now(at(s/4, s/4+time.Hour))
+	l.tick(at(s, s))
+	if l.offer(era, asked, "1", covers) == never {
+		t.Fatal("nothing is granted")
+	}
+	if l.ended(l.until.Load(), at(9*s, 9*s)) {
+		t.Error("over before the bound")
+	}
+	if !l.ended(l.until.Load(), at(11*s, 11*s)) {
+		t.Error("not over after the bound")
+	}
+}
