@@ -59,14 +59,19 @@ func (q *queue) hasRoom(records []Record) bool {
 	return q.repeated(records) != nil || q.records+len(records) <= q.most
 }
 
-// repeated returns what waits of the same revocation, when it has all of the
-// records.
+// repeated returns what waits of the same revocation, when it has all that the
+// records say.
 func (q *queue) repeated(records []Record) *waiting {
 	w := q.byID[records[0].ID]
-	if w == nil || !slices.EqualFunc(w.records, records, func(a, b Record) bool { return identityOf(&a) == identityOf(&b) }) {
+	if w == nil || !slices.EqualFunc(w.records, records, saysAll) {
 		return nil
 	}
 	return w
+}
+
+// saysAll reports whether b is a repetition of a: the same, and it ends no later.
+func saysAll(a, b Record) bool {
+	return identityOf(&a) == identityOf(&b) && valueOf(&a).merge(valueOf(&b)) == valueOf(&a)
 }
 
 // add queues the records and returns where the outcome of the next attempt to
