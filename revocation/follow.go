@@ -21,6 +21,7 @@ type follower struct {
 	replica Store
 	node    Beat // what doesn't change of it
 	echoes  *echoes
+	recent  recent
 
 	// A store is appended to by one goroutine at a time: the one that writes what is
 	// revoked, or the one that gives back; the first one, or the one that follows.
@@ -130,8 +131,9 @@ func (l *List) receive(ctx context.Context, records []Record) {
 	l.mu.Lock()
 	for i := range records {
 		r := &records[i]
-		if f.echoes.brought(r, now) {
-			continue // it is in force since before it was sent
+		repeated := f.recent.repeats(identityOf(r), valueOf(r))
+		if f.echoes.brought(r, now) || repeated {
+			continue // it is in force since before it was sent, or came
 		}
 		fresh = append(fresh, *r)
 		if e, ok := l.note(r); ok {
@@ -211,6 +213,7 @@ func (l *List) readBatch(ctx context.Context, records []Record, stocks map[ident
 	for i := range records {
 		r := &records[i]
 		id, v := identityOf(r), valueOf(r)
+		f.recent.repeats(id, v)
 		s := stocks[id]
 		adds := !f.echoes.brought(r, now) && s.here.merge(v) != s.here
 		stocks[id] = stock{s.here.merge(v), s.there.merge(v)}
