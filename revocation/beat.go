@@ -46,6 +46,7 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 	defer cancel()
 	f := l.follower
 	era, asked := l.lease.now(time.Now()) // before the position, which may be the next era's then
+	until := l.lease.until.Load()         // before it as well: what it rests on is applied
 	b := f.node
 	b.Applied, b.Fresh, b.Keep = f.position(), !l.Stale(), 10*l.lease.bound
 	head, err := f.feed.Beat(ctx, b)
@@ -59,6 +60,9 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 		return
 	}
 	f.setNodes(head.Nodes)
+	if b.Applied != "" {
+		l.lease.confirm(era, until)
+	}
 	if skew := time.Since(head.Time); skew.Abs() > maxSkew {
 		err := fmt.Errorf("the clock of this node differs from the revocation store's by %s, possible are %s: set it", skew.Round(time.Second), maxSkew)
 		l.freshness.explain(err)
@@ -66,6 +70,9 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 		return
 	}
 	l.granted(l.lease.offer(era, asked, head.Position, f.feed.Covers))
+	if b.Applied != "" && f.feed.Covers(b.Applied, head.Position) {
+		l.lease.confirm(era, asked+int64(l.lease.bound))
+	}
 }
 
 // complain logs what keeps failing, now and then.

@@ -25,10 +25,11 @@ type lease struct {
 	mark  atomic.Pointer[mark]
 	until atomic.Int64 // nanoseconds of elapsed, endless without a feed
 
-	mu      sync.Mutex
-	era     int // of the sequence: positions of different ones don't compare
-	applied Position
-	waiting []grant // for records up to their head, the oldest first
+	mu        sync.Mutex
+	confirmed int64 // until when, by what was found in the sequence afterwards
+	era       int   // of the sequence: positions of different ones don't compare
+	applied   Position
+	waiting   []grant // for records up to their head, the oldest first
 }
 
 // grant extends a lease once everything up to head is applied.
@@ -137,13 +138,26 @@ func (l *lease) advance(applied Position, covers func(applied, head Position) bo
 	return l.take(covers)
 }
 
+// confirm notes that the store has found in its sequence what was applied when the lease
+// was until then.
+func (l *lease) confirm(era int, until int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if era == l.era {
+		l.confirmed = max(l.confirmed, until)
+	}
+}
+
 // revoke forgets what could extend the lease: the sequence isn't the one that was
-// followed. What was granted stays: it says what was known, which no fork changes.
+// followed. What was confirmed stays: it says what was known, which no fork changes. What
+// was granted since may rest on the answer of one server and the records of another, whose
+// numbers are alike.
 func (l *lease) revoke() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.era++
 	l.applied, l.waiting = "", nil
+	l.until.Store(min(l.until.Load(), l.confirmed))
 }
 
 // take extends the lease by what has come true.
