@@ -63,7 +63,9 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 	if b.Applied != "" {
 		l.lease.confirm(era, until)
 	}
-	if skew := time.Since(head.Time); skew.Abs() > maxSkew {
+	skew := time.Since(head.Time)
+	f.skewed.Store(skew.Abs() > maxSkew)
+	if f.skewed.Load() {
 		err := fmt.Errorf("the clock of this node differs from the revocation store's by %s, possible are %s: set it", skew.Round(time.Second), maxSkew)
 		l.freshness.explain(err)
 		l.complain("the revocation list can't be fresh", err)

@@ -488,3 +488,36 @@ func TestWhatIsArrivingCountsInAReinstatement(t *testing.T) {
 		wantState(t, n.Checker, "a", Active)
 	})
 }
+
+// A clock that is wrong must not remove from the store what others need, even where the
+// node is fresh for long after the clock was set.
+func TestANodeWithAWrongClockPrunesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed()
+		n := join(t, f, nil, func(o *Options) { o.MaxStaleness = 24 * time.Hour })
+		n.untilFresh(t)
+		time.Sleep(20 * time.Minute)
+		pruned := func() (p time.Time) {
+			f.set(func() { p = n.client.pruned })
+			return p
+		}
+		if pruned().IsZero() {
+			t.Fatal("it doesn't prune at all")
+		}
+		f.set(func() { f.skew = -time.Hour })
+		time.Sleep(2 * time.Minute)
+		before := pruned()
+		time.Sleep(20 * time.Minute)
+		if n.Stale() {
+			t.Fatal("it is stale, this test needs one that isn't")
+		}
+		if p := pruned(); !p.Equal(before) {
+			t.Errorf("it pruned up to %s of a clock that is an hour ahead", p)
+		}
+		f.set(func() { f.skew = 0 })
+		time.Sleep(2 * time.Minute)
+		if pruned().Equal(before) {
+			t.Error("it doesn't prune any more")
+		}
+	})
+}

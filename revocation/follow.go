@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,6 +34,7 @@ type follower struct {
 	undone   []Record      // reinstatements that are to be made effective
 	adopting chan struct{} // has an element when there are any
 
+	skewed atomic.Bool   // the node's clock differs too much from the store's
 	loaded chan struct{} // closed when everything was read once
 	poke   chan struct{} // has an element when the head should be asked for at once
 

@@ -337,9 +337,9 @@ func (l *List) recall(ctx context.Context, back bool) {
 }
 
 // prune forgets what has expired outside of the index. A list with a feed that isn't
-// fresh leaves that alone: its clock may be wrong, and the store is everybody's.
+// fresh, or whose clock is known to be wrong, leaves that alone: the store is everybody's.
 func (l *List) prune(ctx context.Context) {
-	if l.lease.over() {
+	if l.lease.over() || l.follower != nil && l.follower.skewed.Load() {
 		return
 	}
 	now := l.clock.seconds()
