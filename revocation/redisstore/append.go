@@ -27,6 +27,9 @@ func (s *Store) Append(ctx context.Context, records []revocation.Record) error {
 		if len(entries) == 0 {
 			return struct{}{}, nil
 		}
+		if err := s.inspectAgain(ctx, conn); err != nil {
+			return struct{}{}, err
+		}
 		removed, err := appendScript.Run(ctx, conn, s.keys.all, args...).StringSlice()
 		if err != nil {
 			return struct{}{}, err

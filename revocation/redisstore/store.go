@@ -74,7 +74,7 @@ type Store struct {
 
 	durability  atomic.Value // a string
 	warned      sync.Map     // warnings that were logged
-	nextInspect atomic.Int64 // when Beat looks at the server's configuration again
+	nextInspect atomic.Int64 // when the server's configuration is looked at again
 
 	pruning sync.Mutex // held by Prune
 
