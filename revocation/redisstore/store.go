@@ -8,6 +8,7 @@
 //	{token_revocation}:log:<class>  a stream for each class of time to live
 //	{token_revocation}:meta         a hash: schema, epoch, seq, and each class's ends
 //	{token_revocation}:nodes        a hash: what each node last said
+//	{token_revocation}:probe        nothing: written to see whether replicas follow
 //
 // Entries are numbered in one sequence over all streams, in which no number is left
 // out; an entry's id is its number, never a time: after a failover the new master's
@@ -76,7 +77,8 @@ type Store struct {
 	warned      sync.Map     // warnings that were logged
 	nextInspect atomic.Int64 // when the server's configuration is looked at again
 
-	pruning sync.Mutex // held by Prune
+	alone   atomic.Bool // the last Append didn't come to Options.WaitReplicas
+	pruning sync.Mutex  // held by Prune
 
 	gate *gate.Gate
 }
@@ -95,14 +97,15 @@ const classes = len(blocks.Classes)
 
 // keys are the names of what the store has on the server.
 type keys struct {
-	meta, nodes string
-	logs        [classes]string
-	all         []string // meta, then logs: what the scripts get
+	meta, nodes, probe string
+
+	logs [classes]string
+	all  []string // meta, then logs: what the scripts get
 }
 
 func newKeys(prefix string) keys {
 	tag := "{" + prefix + "}:"
-	k := keys{meta: tag + "meta", nodes: tag + "nodes"}
+	k := keys{meta: tag + "meta", nodes: tag + "nodes", probe: tag + "probe"}
 	k.all = []string{k.meta}
 	for i := range classes {
 		k.logs[i] = tag + "log:" + blocks.Classes[i].Name
