@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,7 @@ import (
 // follower is the part of a List that follows a Feed.
 type follower struct {
 	feed    Feed
-	replica Store
+	replica *replica
 	node    Beat // what doesn't change of it
 	echoes  *echoes
 	recent  recent
@@ -40,14 +41,13 @@ type follower struct {
 
 	mu      sync.Mutex
 	applied Position
-	partial bool // the replica lacks something
 	restart context.CancelCauseFunc
 	nodes   []NodeStatus
 }
 
-func newFollower(feed Feed, opts Options) *follower {
+func newFollower(feed Feed, opts Options, logger *slog.Logger) *follower {
 	return &follower{
-		feed: feed, replica: opts.Replica, echoes: newEchoes(),
+		feed: feed, replica: &replica{local: opts.Replica, logger: logger}, echoes: newEchoes(),
 		node:     Beat{Node: uuid.NewString(), Name: opts.NodeName, Version: opts.Version},
 		sending:  make(chan struct{}, 1),
 		adopting: make(chan struct{}, 1), loaded: make(chan struct{}), poke: make(chan struct{}, 1),
@@ -85,13 +85,10 @@ func (l *List) follow(ctx context.Context) {
 		if time.Since(began) > steadyAfter {
 			wait = firstReconnect
 		}
-		switch {
-		case errors.Is(err, errClockBack):
-			l.readAnew()
-		case errors.Is(err, ErrFeedBroken):
+		if errors.Is(err, ErrFeedBroken) {
 			l.logger.Warn("the revocation store has lost records or was replaced; reading all of it again", "error", err)
 			l.readAnew()
-		default:
+		} else {
 			l.complain("the revocation store can't be followed; trying again", err)
 		}
 		l.freshness.explain(err)
@@ -148,11 +145,11 @@ func (l *List) receive(ctx context.Context, records []Record) {
 	l.stow(ctx)
 }
 
-// stow puts into the replica what is arriving. Until it is there, or known to be lacking
-// there, whoever computes a key anew has to know of it.
+// stow puts into the replica what is arriving. Until it is there, whoever computes a key
+// anew has to know of it.
 func (l *List) stow(ctx context.Context) {
 	f := l.follower
-	f.keep(ctx, l, f.arriving.records)
+	f.keep(ctx, f.arriving.records)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f.arriving = nil
@@ -198,9 +195,6 @@ func (l *List) readAll(ctx context.Context) error {
 	case <-f.loaded:
 	default:
 		close(f.loaded)
-	}
-	if f.complete() != nil {
-		l.freshness.regain(recalled, time.Now()) // see reread
 	}
 	return nil
 }

@@ -394,7 +394,7 @@ func TestRecordsThatWereTakenForExpiredComeBackWithTheRightTime(t *testing.T) {
 		if !l.clock.tick(right) {
 			t.Error("the step back went unnoticed")
 		}
-		l.recall(t.Context(), true)
+		l.recall(t.Context())
 		wantState(t, c, "live", Revoked)
 		wantState(t, c, "undone", Active)
 		if n := l.Live("tester"); n != 1 {

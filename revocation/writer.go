@@ -246,7 +246,7 @@ func (l *List) storeBatch(ctx context.Context, batch []*waiting, records []Recor
 			fresh = append(fresh, w.records...)
 		}
 	}
-	f.keep(ctx, l, fresh)
+	f.keep(ctx, fresh)
 	f.echoes.expect(records)
 	return l.sendBatch(ctx, records)
 }
@@ -288,7 +288,7 @@ func (l *List) keepHouse(ctx context.Context) {
 			}
 			l.watchLease(now)
 			if back || n%recallEvery == 0 && l.freshness.missing.Load() {
-				l.recall(ctx, back)
+				l.recall(ctx)
 			}
 		}
 		const shardsPerTick = 4 // all of them in about a minute
@@ -309,11 +309,11 @@ const firstPrune = 600
 // recall puts what the store has into the index once more. It is done when the
 // wall clock stepped back: records may have been left out as expired, or have
 // been swept, and aren't.
-func (l *List) recall(ctx context.Context, back bool) {
+func (l *List) recall(ctx context.Context) {
 	l.mu.Lock()
 	l.tally = newTally()
 	l.mu.Unlock()
-	began, waiting := time.Now(), l.unstored()
+	waiting := l.unstored()
 	for _, reinstatements := range []bool{true, false} { // they first: they cancel others
 		err := l.forEach(ctx, waiting, func(r *Record) {
 			l.mu.Lock()
@@ -329,9 +329,6 @@ func (l *List) recall(ctx context.Context, back bool) {
 			}
 			return
 		}
-	}
-	if l.reread(back, began) {
-		return
 	}
 	l.freshness.regain(recalled, time.Now())
 }
