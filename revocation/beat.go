@@ -50,6 +50,7 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 	b := f.node
 	b.Applied, b.Fresh, b.Keep = f.position(), !l.Stale(), 10*l.lease.bound
 	head, err := f.feed.Beat(ctx, b)
+	f.heard(err == nil || errors.Is(err, ErrFeedBroken))
 	if err != nil {
 		switch {
 		case !errors.Is(err, ErrFeedBroken):

@@ -35,6 +35,9 @@ type follower struct {
 	undone   []Record      // reinstatements that are to be made effective
 	adopting chan struct{} // has an element when there are any
 
+	away     atomic.Bool   // the last beat failed
+	answered chan struct{} // has an element when one has succeeded
+
 	skewed atomic.Bool   // the node's clock differs too much from the store's
 	loaded chan struct{} // closed when everything was read once
 	poke   chan struct{} // has an element when the head should be asked for at once
@@ -48,8 +51,8 @@ type follower struct {
 func newFollower(feed Feed, opts Options, logger *slog.Logger) *follower {
 	return &follower{
 		feed: feed, replica: &replica{local: opts.Replica, logger: logger}, echoes: newEchoes(),
-		node:     Beat{Node: uuid.NewString(), Name: opts.NodeName, Version: opts.Version},
-		sending:  make(chan struct{}, 1),
+		node:    Beat{Node: uuid.NewString(), Name: opts.NodeName, Version: opts.Version},
+		sending: make(chan struct{}, 1), answered: make(chan struct{}, 1),
 		adopting: make(chan struct{}, 1), loaded: make(chan struct{}), poke: make(chan struct{}, 1),
 	}
 }
@@ -67,6 +70,7 @@ var errFeedEnded = errors.New("the revocation store ended the feed")
 
 // follow applies what the feed brings, until ctx ends.
 func (l *List) follow(ctx context.Context) {
+	woken := false // by a beat, and nothing came of it
 	for wait := firstReconnect; ; wait = min(2*wait, lastReconnect) {
 		began := time.Now()
 		session, end := context.WithCancelCause(ctx)
@@ -83,7 +87,7 @@ func (l *List) follow(ctx context.Context) {
 			err = errFeedEnded
 		}
 		if time.Since(began) > steadyAfter {
-			wait = firstReconnect
+			wait, woken = firstReconnect, false
 		}
 		if errors.Is(err, ErrFeedBroken) {
 			l.logger.Warn("the revocation store has lost records or was replaced; reading all of it again", "error", err)
@@ -92,7 +96,41 @@ func (l *List) follow(ctx context.Context) {
 			l.complain("the revocation store can't be followed; trying again", err)
 		}
 		l.freshness.explain(err)
-		sleep(ctx, jitter(wait))
+		woken = l.follower.pause(ctx, jitter(wait), woken)
+	}
+}
+
+// pause waits between two attempts to follow: for so long, or until a beat succeeds, which
+// says that the store is back. A store that answers beats and can't be followed doesn't
+// shorten every pause: once woken, only a beat that fails lets another one count.
+func (f *follower) pause(ctx context.Context, d time.Duration, woken bool) bool {
+	var answered chan struct{}
+	if !woken || f.away.Load() {
+		answered, woken = f.answered, false
+		select {
+		case <-answered: // before the attempt failed
+		default:
+		}
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-answered:
+		woken = true
+	}
+	return woken
+}
+
+// heard notes whether the store has answered a beat.
+func (f *follower) heard(answered bool) {
+	f.away.Store(!answered)
+	if answered {
+		select {
+		case f.answered <- struct{}{}:
+		default:
+		}
 	}
 }
 
