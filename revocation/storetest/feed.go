@@ -38,6 +38,7 @@ func RunFeed(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"positions are the same on all nodes", testPositions},
 		{"Beat's head covers what was acknowledged", testBeatHead},
 		{"nodes see each other's beats", testBeatNodes},
+		{"lists agree whatever comes twice and out of order", testLists},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, fresh(t)) })
 	}
