@@ -39,6 +39,7 @@ func RunFeed(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"Beat's head covers what was acknowledged", testBeatHead},
 		{"nodes see each other's beats", testBeatNodes},
 		{"lists agree whatever comes twice and out of order", testLists},
+		{"a million records", testMillion},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, fresh(t)) })
 	}

@@ -51,6 +51,7 @@ func TestFeedFaults(t *testing.T) {
 		"takes any position": "a_position_of_another_store",
 		"takes nothing back": "lists_agree",
 		"hides cutoffs":      "lists_agree",
+		"skips far behind":   "a_million_records",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
@@ -131,7 +132,8 @@ func (m *memoryFeed) Follow(ctx context.Context, from revocation.Position, apply
 	for first := true; ; first = false {
 		m.disk.Lock()
 		err := m.check()
-		batch := slices.Clone(m.disk.records[min(n, len(m.disk.records)):])
+		rest := m.disk.records[min(n, len(m.disk.records)):]
+		batch := slices.Clone(rest[:min(len(rest), 50)])
 		m.disk.Unlock()
 		if err != nil && m.fault != "ignores Close" {
 			return err
@@ -143,7 +145,6 @@ func (m *memoryFeed) Follow(ctx context.Context, from revocation.Position, apply
 			time.Sleep(time.Millisecond)
 			continue
 		}
-		batch = batch[:min(len(batch), 50)]
 		n += len(batch)
 		next := m.position(n)
 		hidden := map[string]revocation.Kind{"takes nothing back": revocation.Reinstatement, "hides cutoffs": revocation.IssuedBefore}
@@ -152,7 +153,7 @@ func (m *memoryFeed) Follow(ctx context.Context, from revocation.Position, apply
 			continue
 		}
 		switch {
-		case m.fault == "skips when busy" && len(batch) > 3:
+		case m.fault == "skips when busy" && len(batch) > 3, m.fault == "skips far behind" && len(rest) > 100_000:
 			batch = batch[1:]
 		case m.fault == "reverses" && m.closing != nil && len(batch) > 1 && time.Now().UnixNano()%2 == 0:
 			slices.Reverse(batch)
