@@ -131,8 +131,9 @@ func (s *Store) Close() error {
 }
 
 // attempts is how often a command is sent when the cluster says that another server has
-// the keys by now.
-const attempts = 3
+// the keys by now, or will have: within most of a second, in which the client asks the
+// cluster anew up to four times.
+const attempts = 5
 
 // call runs f with one connection to the server that has the keys. It returns early when
 // ctx ends: go-redis doesn't notice that while it waits for a reply.
@@ -176,10 +177,12 @@ func onNode[T any](ctx context.Context, s *Store, client redis.UniversalClient, 
 			return value, err
 		}
 		cluster.ReloadState(ctx)
-		if !moved(err) || ctx.Err() != nil {
+		if !moved(err) || i == attempts-1 || s.gate.Closed() {
 			return value, err
 		}
-		time.Sleep(time.Duration(1+i) * 50 * time.Millisecond)
+		if pause(ctx, s.gate.Closing(), 50*time.Millisecond<<i) != nil {
+			return value, err
+		}
 	}
 	return value, err
 }
