@@ -61,6 +61,7 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 		return
 	}
 	f.setNodes(head.Nodes)
+	f.setHead(head.Position, asked)
 	if b.Applied != "" {
 		l.lease.confirm(era, until)
 	}
@@ -159,6 +160,31 @@ func (l *List) Applied() Position {
 		return ""
 	}
 	return l.follower.position()
+}
+
+// Lag says how far a list is behind its feed.
+type Lag struct {
+	Applied Position      // how far it has come; empty while it reads everything
+	Head    Position      // how far the sequence went at the last answer; empty before the first one
+	Age     time.Duration // since that was asked for, or else since the list was opened
+}
+
+// Lag returns that; false without a feed.
+func (l *List) Lag() (Lag, bool) {
+	f := l.follower
+	if f == nil {
+		return Lag{}, false
+	}
+	now := l.lease.elapsed(time.Now())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return Lag{f.applied, f.head, time.Duration(max(now-f.asked, 0))}, true
+}
+
+func (f *follower) setHead(head Position, asked int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.head, f.asked = head, asked
 }
 
 func (f *follower) setNodes(nodes []NodeStatus) {

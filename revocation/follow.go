@@ -44,6 +44,8 @@ type follower struct {
 
 	mu      sync.Mutex
 	applied Position
+	head    Position // where the sequence ended at the last answer
+	asked   int64    // when that was asked for, by the lease's time
 	restart context.CancelCauseFunc
 	nodes   []NodeStatus
 }
