@@ -92,6 +92,24 @@ func (n *node) status(t testing.TB) (s statusResponse) {
 	return s
 }
 
+// wantLag checks what the metrics say of how the node follows the store: how many entries
+// it is behind, and within how many seconds it had its last answer.
+func (n *node) wantLag(t testing.TB, entries, age float64) {
+	t.Helper()
+	text := get(t, n.urlOf("ADMIN", "/metrics")).body
+	for _, name := range []string{"feed_lag_entries", "feed_answer_age_seconds"} {
+		if !strings.Contains(text, "\ncaddy_token_revocation_"+name+" ") {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
+	if got := metric(text, "caddy_token_revocation_feed_lag_entries"); got != entries {
+		t.Errorf("it is behind by %v entries, want %v", got, entries)
+	}
+	if got := metric(text, "caddy_token_revocation_feed_answer_age_seconds"); got <= 0 || got > age {
+		t.Errorf("its last answer is %v seconds old", got)
+	}
+}
+
 func (n *node) awaitFresh(t testing.TB) {
 	t.Helper()
 	becomes(t, "the node is fresh", func() bool { return n.status(t).List.Fresh })

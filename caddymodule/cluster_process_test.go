@@ -62,6 +62,7 @@ func testClusterRejectsOnAllNodesWhatIsRevokedOnOne(t *testing.T, e engine) {
 	if s.Store.Durability != "verified" || s.Cluster.Applied == "" || s.Cluster.Replica == inMemory || s.Cluster.MaxStaleness != "1m0s" {
 		t.Errorf("%+v, %+v", s.Store, s.Cluster)
 	}
+	nodes[2].wantLag(t, 0, 10)
 	out, err := exec.Command(buildCaddy(t), "tokens", "status", "--address", fmt.Sprint("localhost:", nodes[1].ports["ADMIN"])).CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), "All is well.\n") || strings.Count(string(out), "  yes    0 entries") != 3 {
 		t.Errorf("%v: %s", err, out)

@@ -63,6 +63,21 @@ func (c *adminCall) clusterStatus() *clusterStatus {
 	return shown
 }
 
+// lagEntries returns how many entries of the store a list had still to apply when it last
+// heard how far that goes. It is all of them while everything is read.
+func lagEntries(store revocation.Store, lag revocation.Lag) (entries uint64, ok bool) {
+	numbered, ok := store.(Numbered)
+	if !ok {
+		return 0, false
+	}
+	head, ok := numbered.Number(lag.Head)
+	if !ok {
+		return 0, false // it hasn't answered yet
+	}
+	applied, _ := numbered.Number(lag.Applied)
+	return head - min(applied, head), true // it may have come further since
+}
+
 // inMemory is where the list is kept that has no file.
 const inMemory = "memory"
 

@@ -254,6 +254,8 @@ var (
 	pendingDesc     = describe("pending_records", "Records that are enforced but not durable, since the store failed.")
 	freshDesc       = describe("list_fresh", "Whether the list has all that the store has.")
 	stalenessDesc   = describe("list_staleness_seconds", "How long the list may have lacked something by now. 0 while it is fresh.")
+	feedLagDesc     = describe("feed_lag_entries", "How many entries of the shared store this node hadn't applied at its last answer.")
+	feedAgeDesc     = describe("feed_answer_age_seconds", "For how long the shared store hasn't answered how far it goes.")
 	cacheHitsDesc   = describe("cache_hits_total", "Checked tokens whose facts were cached.")
 	cacheMissesDesc = describe("cache_misses_total", "Checked tokens whose facts were not cached.")
 	issuerReadyDesc = describe("issuer_ready", "Whether the last call to the issuer for its keys, and the last question, succeeded.", "issuer")
@@ -263,7 +265,7 @@ var (
 // Describe implements prometheus.Collector.
 func (appCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		recordsDesc, indexBytesDesc, pendingDesc, freshDesc, stalenessDesc, cacheHitsDesc, cacheMissesDesc, issuerReadyDesc, issuerKeysDesc,
+		recordsDesc, indexBytesDesc, pendingDesc, freshDesc, stalenessDesc, feedLagDesc, feedAgeDesc, cacheHitsDesc, cacheMissesDesc, issuerReadyDesc, issuerKeysDesc,
 	} {
 		ch <- d
 	}
@@ -290,6 +292,12 @@ func (appCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(freshDesc, fresh)
 	gauge(stalenessDesc, staleness)
+	if lag, ok := app.running.list.Lag(); ok {
+		gauge(feedAgeDesc, lag.Age.Seconds())
+		if entries, ok := lagEntries(app.running.store, lag); ok {
+			gauge(feedLagDesc, float64(entries))
+		}
+	}
 
 	for _, status := range app.running.issuers.Statuses() {
 		ready := 0.0

@@ -60,9 +60,11 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 	defer cancel()
 	f := l.follower
 	era, asked := l.lease.now(time.Now()) // before the position, which may be the next era's then
+	until := l.lease.until.Load()         // before it as well: what it rests on is applied
 	b := f.beginBeat(time.Now())
 	b.Fresh = !l.Stale()
 	head, err := f.feed.Beat(ctx, b)
+	f.reach(err == nil || errors.Is(err, ErrFeedBroken))
 	a := answer{b.Number, era, b.Applied, err}
 	if err == nil && !l.lease.in(era) {
 		a.err = errMoved
@@ -77,13 +79,22 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 		}
 		return
 	}
-	if skew := time.Since(head.Time); skew.Abs() > maxSkew {
+	f.setHead(head.Position, asked)
+	if b.Applied != "" {
+		l.lease.confirm(era, until)
+	}
+	skew := time.Since(head.Time)
+	f.skewed.Store(skew.Abs() > maxSkew)
+	if f.skewed.Load() {
 		err := fmt.Errorf("the clock of this node differs from the revocation store's by %s, possible are %s: set it", skew.Round(time.Second), maxSkew)
 		l.freshness.explain(err)
 		l.complain("the revocation list can't be fresh", err)
 		return
 	}
 	l.granted(l.lease.offer(era, asked, head.Position, f.feed.Covers))
+	if b.Applied != "" && f.feed.Covers(b.Applied, head.Position) {
+		l.lease.confirm(era, asked+int64(l.lease.bound))
+	}
 }
 
 // lastBeat says that this node is no more, so that nobody waits for it. A list is closed
@@ -185,4 +196,29 @@ func (l *List) Applied() Position {
 		return ""
 	}
 	return l.follower.position()
+}
+
+// Lag says how far a list is behind its feed.
+type Lag struct {
+	Applied Position      // how far it has come; empty while it reads everything
+	Head    Position      // how far the sequence went at the last answer; empty before the first one
+	Age     time.Duration // since that was asked for, or else since the list was opened
+}
+
+// Lag returns that; false without a feed.
+func (l *List) Lag() (Lag, bool) {
+	f := l.follower
+	if f == nil {
+		return Lag{}, false
+	}
+	now := l.lease.elapsed(time.Now())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return Lag{f.applied, f.head, time.Duration(max(now-f.asked, 0))}, true
+}
+
+func (f *follower) setHead(head Position, asked int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.head, f.asked = head, asked
 }

@@ -40,6 +40,7 @@ type feedClient struct {
 	loadErr func(records int) error
 	closed  bool
 	appends int
+	pruned  time.Time // up to when
 	busy    int
 	overlap bool // Append was called by two goroutines at once
 }
@@ -242,6 +243,7 @@ func (c *feedClient) Prune(_ context.Context, before time.Time) (int, error) {
 			n++ // only counted: an engine keeps the places
 		}
 	}
+	c.pruned = before
 	return n, nil
 }
 

@@ -296,73 +296,6 @@ func TestASnapshotCutsOnlyWhatItLeavesRevoked(t *testing.T) {
 	})
 }
 
-// A replica that lacks something can't say what remains after a reinstatement.
-func TestAPartialReplicaTakesNothingBackAndBlocksNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFeed()
-		nodes := joinAll(t, f, 2)
-		a, b := nodes[0], nodes[1]
-		first, second := blockToken("a"), blockToken("a")
-		revoke(t, a.List, first)
-		everywhere(t, nodes, "a", Revoked)
-		b.replica.set(func(s *memoryStore) { s.fail = errBroken })
-		revoke(t, a.List, second)
-		a.mustReinstate(t, first.ID)
-		revoke(t, a.List, blockToken("b"))
-		everywhere(t, nodes, "b", Revoked)
-		time.Sleep(time.Minute)
-		everywhere(t, nodes, "a", Revoked)
-		if b.Stale() {
-			t.Error("the node is stale")
-		}
-		if _, err := b.Reinstate(t.Context(), Note{}, first.ID); err == nil {
-			t.Error("a reinstatement succeeded")
-		}
-		// What it hands over is complete all the same.
-		next := openList(t, new(memoryStore))
-		if err := b.HandOver(t.Context(), next); err != nil {
-			t.Fatal(err)
-		}
-		for _, token := range []string{"a", "b"} {
-			wantState(t, newChecker(t, next, plainReader{}), token, Revoked)
-		}
-		next.Close()
-		b.leave()
-		b.replica.set(func(s *memoryStore) { s.fail = nil })
-		again := join(t, f, b.replica)
-		again.untilFresh(t)
-		a.mustReinstate(t, second.ID)
-		everywhere(t, []*clusterNode{a, again}, "a", Active)
-	})
-}
-
-// The clock was ahead, so records were taken for expired; the replica lacks them, and
-// only the store can tell.
-func TestAStepBackOfTheClockWithAPartialReplicaReadsTheStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFeed()
-		right := time.Now()
-		live := blockToken("live")
-		time.Sleep(24 * time.Hour)
-		f.skew = -24 * time.Hour
-		f.add(live)
-		replica := new(keptStore)
-		replica.fail = errBroken
-		n := join(t, f, replica)
-		time.Sleep(time.Minute)
-		wantState(t, n.Checker, "live", Active)
-		if !n.Stale() {
-			t.Fatal("a node with a wrong clock is fresh")
-		}
-		n.clock.advance(right, 0)
-		f.set(func() { f.skew = 0 })
-		n.freshness.lose(recalled, time.Now(), errClockBack)
-		n.recall(t.Context(), true)
-		everywhere(t, []*clusterNode{n}, "live", Revoked)
-		n.untilFresh(t)
-	})
-}
-
 func TestAStoreThatIsFullIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed()
@@ -486,5 +419,38 @@ func TestWhatIsArrivingCountsInAReinstatement(t *testing.T) {
 		synctest.Wait()
 		n.mustReinstate(t, real.ID)
 		wantState(t, n.Checker, "a", Active)
+	})
+}
+
+// A clock that is wrong must not remove from the store what others need, even where the
+// node is fresh for long after the clock was set.
+func TestANodeWithAWrongClockPrunesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed()
+		n := join(t, f, nil, func(o *Options) { o.MaxStaleness = 24 * time.Hour })
+		n.untilFresh(t)
+		time.Sleep(20 * time.Minute)
+		pruned := func() (p time.Time) {
+			f.set(func() { p = n.client.pruned })
+			return p
+		}
+		if pruned().IsZero() {
+			t.Fatal("it doesn't prune at all")
+		}
+		f.set(func() { f.skew = -time.Hour })
+		time.Sleep(2 * time.Minute)
+		before := pruned()
+		time.Sleep(20 * time.Minute)
+		if n.Stale() {
+			t.Fatal("it is stale, this test needs one that isn't")
+		}
+		if p := pruned(); !p.Equal(before) {
+			t.Errorf("it pruned up to %s of a clock that is an hour ahead", p)
+		}
+		f.set(func() { f.skew = 0 })
+		time.Sleep(2 * time.Minute)
+		if pruned().Equal(before) {
+			t.Error("it doesn't prune any more")
+		}
 	})
 }

@@ -149,3 +149,24 @@ func (s *stuckLog) Write(line []byte) (int, error) {
 	<-s.free
 	return len(line), nil
 }
+
+// On a cluster the node that was asked is told, and no other one: not even one that gives
+// the record back when the store has lost it.
+func TestOnlyTheNodeThatWasAskedIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed()
+		var told [2]durables
+		var nodes []*clusterNode
+		for i := range told {
+			nodes = append(nodes, join(t, f, nil, func(o *Options) { o.OnDurable = told[i].tell }))
+		}
+		r := blockToken("a")
+		revoke(t, nodes[0].List, r)
+		everywhere(t, nodes, "a", Revoked)
+		nodes[0].leave()
+		f.fork(1)
+		eventually(t, "it is given back", func() bool { return count(f.stored(), r.ID) == 1 })
+		told[0].want(t, "the node that was asked", r.ID)
+		told[1].want(t, "the other one")
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,9 +21,10 @@ import (
 // follower is the part of a List that follows a Feed.
 type follower struct {
 	feed    Feed
-	replica Store
+	replica *replica
 	node    Beat // what doesn't change of it
 	echoes  *echoes
+	recent  recent
 
 	// A store is appended to by one goroutine at a time: the one that writes what is
 	// revoked, or the one that gives back; the first one, or the one that follows.
@@ -34,6 +36,9 @@ type follower struct {
 	undone   []Record      // reinstatements that are to be made effective
 	adopting chan struct{} // has an element when there are any
 
+	away     atomic.Bool   // the last beat failed
+	answered chan struct{} // has an element when one has succeeded
+	skewed   atomic.Bool   // the node's clock differs too much from the store's
 	loaded   chan struct{} // closed when everything was read once
 	poke     chan struct{} // has an element when the head should be asked for at once
 	applying chan struct{} // has an element while records go into the list that applied doesn't cover yet
@@ -43,7 +48,8 @@ type follower struct {
 
 	mu      sync.Mutex
 	applied Position
-	partial bool // the replica lacks something
+	head    Position // where the sequence ended at the last answer
+	asked   int64    // when that was asked for, by the lease's time
 	restart context.CancelCauseFunc
 	lenient int           // see Lenient
 	beats   uint64        // the number of the last one
@@ -53,11 +59,11 @@ type follower struct {
 	roll    *roll
 }
 
-func newFollower(feed Feed, opts Options) *follower {
+func newFollower(feed Feed, opts Options, logger *slog.Logger) *follower {
 	return &follower{
-		feed: feed, replica: opts.Replica, echoes: newEchoes(),
-		node:     Beat{Node: uuid.NewString(), Name: opts.NodeName, Version: opts.Version},
-		sending:  make(chan struct{}, 1),
+		feed: feed, replica: &replica{local: opts.Replica, logger: logger}, echoes: newEchoes(),
+		node:    Beat{Node: uuid.NewString(), Name: opts.NodeName, Version: opts.Version},
+		sending: make(chan struct{}, 1), answered: make(chan struct{}, 1),
 		adopting: make(chan struct{}, 1), loaded: make(chan struct{}), poke: make(chan struct{}, 1),
 		applying: make(chan struct{}, 1), heard: make(chan struct{}),
 		roll: newRoll(cmp.Or(opts.MaxStaleness, DefaultMaxStaleness), time.Now()),
@@ -77,6 +83,7 @@ var errFeedEnded = errors.New("the revocation store ended the feed")
 
 // follow applies what the feed brings, until ctx ends.
 func (l *List) follow(ctx context.Context) {
+	woken := false // by a beat, and nothing came of it
 	for wait := firstReconnect; ; wait = min(2*wait, lastReconnect) {
 		began := time.Now()
 		session, end := context.WithCancelCause(ctx)
@@ -93,20 +100,51 @@ func (l *List) follow(ctx context.Context) {
 			err = errFeedEnded
 		}
 		if time.Since(began) > steadyAfter {
-			wait = firstReconnect
+			wait, woken = firstReconnect, false
 		}
-		switch {
-		case errors.Is(err, errClockBack):
-			l.readAnew()
-		case errors.Is(err, ErrFeedBroken):
+		if errors.Is(err, ErrFeedBroken) {
 			l.logger.Warn("the revocation store has lost records or was replaced; reading all of it again", "error", err)
 			l.follower.lose(time.Now())
 			l.readAnew()
-		default:
+		} else {
 			l.complain("the revocation store can't be followed; trying again", err)
 		}
 		l.freshness.explain(err)
-		sleep(ctx, jitter(wait))
+		woken = l.follower.pause(ctx, jitter(wait), woken)
+	}
+}
+
+// pause waits between two attempts to follow: for so long, or until a beat succeeds, which
+// says that the store is back. A store that answers beats and can't be followed doesn't
+// shorten every pause: once woken, only a beat that fails lets another one count.
+func (f *follower) pause(ctx context.Context, d time.Duration, woken bool) bool {
+	var answered chan struct{}
+	if !woken || f.away.Load() {
+		answered, woken = f.answered, false
+		select {
+		case <-answered: // before the attempt failed
+		default:
+		}
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-answered:
+		woken = true
+	}
+	return woken
+}
+
+// reach notes whether the store has answered a beat.
+func (f *follower) reach(answered bool) {
+	f.away.Store(!answered)
+	if answered {
+		select {
+		case f.answered <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -149,13 +187,14 @@ func (l *List) reached(at Position) {
 // receive applies records that the feed brought.
 func (l *List) receive(ctx context.Context, records []Record) {
 	f := l.follower
-	now := l.lease.elapsed(time.Now())
+	now := l.lease.passed(time.Now())
 	var fresh []Record
 	l.mu.Lock()
 	for i := range records {
 		r := &records[i]
-		if f.echoes.brought(r, now) {
-			continue // it is in force since before it was sent
+		repeated := f.recent.repeats(identityOf(r), valueOf(r))
+		if f.echoes.brought(r, now) || repeated {
+			continue // it is in force since before it was sent, or came
 		}
 		fresh = append(fresh, *r)
 		if e, ok := l.note(r); ok {
@@ -168,11 +207,11 @@ func (l *List) receive(ctx context.Context, records []Record) {
 	l.stow(ctx)
 }
 
-// stow puts into the replica what is arriving. Until it is there, or known to be lacking
-// there, whoever computes a key anew has to know of it.
+// stow puts into the replica what is arriving. Until it is there, whoever computes a key
+// anew has to know of it.
 func (l *List) stow(ctx context.Context) {
 	f := l.follower
-	f.keep(ctx, l, f.arriving.records)
+	f.keep(ctx, f.arriving.records)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f.arriving = nil
@@ -219,9 +258,6 @@ func (l *List) readAll(ctx context.Context) error {
 	default:
 		close(f.loaded)
 	}
-	if f.complete() != nil {
-		l.freshness.regain(recalled, time.Now()) // see reread
-	}
 	return nil
 }
 
@@ -229,12 +265,13 @@ func (l *List) readAll(ctx context.Context) error {
 // may cancel it.
 func (l *List) readBatch(ctx context.Context, records []Record, stocks map[identity]stock) {
 	f := l.follower
-	now := l.lease.elapsed(time.Now())
+	now := l.lease.passed(time.Now())
 	var fresh []Record
 	l.mu.Lock()
 	for i := range records {
 		r := &records[i]
 		id, v := identityOf(r), valueOf(r)
+		f.recent.repeats(id, v)
 		s := stocks[id]
 		adds := !f.echoes.brought(r, now) && s.here.merge(v) != s.here
 		stocks[id] = stock{s.here.merge(v), s.there.merge(v)}

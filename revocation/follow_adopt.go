@@ -3,7 +3,6 @@ package revocation
 import (
 	"context"
 	"errors"
-	"time"
 )
 
 // This file makes reinstatements effective that the feed brought. That reads the replica
@@ -69,11 +68,6 @@ func (l *List) adoptReceived(ctx context.Context) error {
 		return nil
 	}
 	err := l.recompute(ctx, undone)
-	if errors.Is(err, errPartial) {
-		// It isn't known what remains, so nothing is taken back.
-		l.logger.Warn("a reinstatement takes effect here when Caddy is started again", "error", err)
-		return nil
-	}
 	if err != nil {
 		l.mu.Lock()
 		l.follower.undone = append(undone, l.follower.undone...)
@@ -103,52 +97,18 @@ func (l *List) recompute(ctx context.Context, undone []Record) error {
 	return l.cancel(ctx, undone, places)
 }
 
-// keep puts records into the replica. Without one that is complete the list goes on, but
-// takes nothing back, and doesn't know as much at its next start.
-func (f *follower) keep(ctx context.Context, l *List, records []Record) {
+// keep puts records into the replica.
+func (f *follower) keep(ctx context.Context, records []Record) {
 	if len(records) == 0 {
 		return
 	}
 	f.keeping.Lock()
-	err := f.replica.Append(context.WithoutCancel(ctx), records)
-	f.keeping.Unlock()
-	if err == nil {
-		return
-	}
-	f.mu.Lock()
-	first := !f.partial
-	f.partial = true
-	f.mu.Unlock()
-	if first {
-		l.logger.Error("the local copy of the revocation list can't be written; until Caddy is started again nothing is reinstated here, and a start without the revocation store would know less", "error", err)
-	}
-}
-
-// errPartial is why nothing can be reinstated on this node.
-var errPartial = errors.New("the local copy of the revocation list is not complete")
-
-// complete says whether the replica has all that the list knows. A list without a
-// follower has its store.
-func (f *follower) complete() error {
-	if f == nil {
-		return nil
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.partial {
-		return errPartial
-	}
-	return nil
+	defer f.keeping.Unlock()
+	_ = f.replica.Append(context.WithoutCancel(ctx), records) // it has them in any case
 }
 
 // forgets reports whether what is pending is lost when the list closes.
-func (l *List) forgets() bool {
-	if l.follower == nil || l.follower.complete() != nil {
-		return true
-	}
-	_, volatile := l.follower.replica.(*volatile)
-	return volatile
-}
+func (l *List) forgets() bool { return l.follower == nil || l.follower.replica.forgets() }
 
 // awaitLoad waits until the list has read its feed for the first time.
 func (l *List) awaitLoad(ctx context.Context) error {
@@ -163,33 +123,4 @@ func (l *List) awaitLoad(ctx context.Context) error {
 	case <-ctx.Done():
 		return errors.Join(ctx.Err(), l.Freshness().Cause)
 	}
-}
-
-// everything is forEach, and reads the feed as well where the replica lacks something.
-func (l *List) everything(ctx context.Context, waiting []*waiting, f func(*Record)) error {
-	err := l.forEach(ctx, waiting, f)
-	if err != nil || l.follower.complete() == nil {
-		return err
-	}
-	_, err = l.store.Load(ctx, func(records []Record) error {
-		for i := range records {
-			f(&records[i])
-		}
-		return ctx.Err()
-	})
-	return err
-}
-
-// reread has a list whose replica lacks something read its feed again; it reports whether
-// that is so. What is under way is begun anew only if it must.
-func (l *List) reread(anew bool, since time.Time) bool {
-	f := l.follower
-	if f.complete() == nil {
-		return false
-	}
-	if anew || f.position() != "" {
-		l.freshness.lose(recalled, since, errClockBack)
-		f.breakOff(errClockBack)
-	}
-	return true
 }

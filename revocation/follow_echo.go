@@ -140,7 +140,7 @@ func (es *echoes) miss(id identity, known value) {
 
 // lose says that the store lacks a record. The caller holds the lock.
 func (es *echoes) lose(id identity, e echo) {
-	e.lost = es.round
+	e.seen, e.lost = 0, es.round // what came of it before is gone
 	es.lost++
 	es.all[id] = e
 	select {

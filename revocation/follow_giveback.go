@@ -87,7 +87,7 @@ func (l *List) sendBatch(ctx context.Context, records []Record) error {
 	if err := f.feed.Append(ctx, records); err != nil {
 		return fmt.Errorf("writing to the revocation store: %w", err)
 	}
-	f.echoes.sent(records, l.lease.elapsed(time.Now()))
+	f.echoes.sent(records, l.lease.passed(time.Now()))
 	return nil
 }
 

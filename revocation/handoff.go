@@ -149,7 +149,7 @@ func (l *List) copyTo(ctx context.Context, next *List, waiting []*waiting) error
 		revoked = revoked[:0]
 	}
 	visit := func(reinstatements bool) error {
-		return l.everything(ctx, waiting, func(r *Record) {
+		return l.forEach(ctx, waiting, func(r *Record) {
 			switch {
 			case reinstatements != (r.Kind == Reinstatement), known.covers(r), !l.live(r):
 			case reinstatements:

@@ -25,10 +25,11 @@ type lease struct {
 	mark  atomic.Pointer[mark]
 	until atomic.Int64 // nanoseconds of elapsed, endless without a feed
 
-	mu      sync.Mutex // guards what is below, and writing mark
-	era     int        // of the sequence: positions of different ones don't compare
-	applied Position
-	waiting []grant // for records up to their head, the oldest first
+	mu        sync.Mutex // guards what is below, and writing mark
+	confirmed int64      // until when, by what was found in the sequence afterwards
+	era       int        // of the sequence: positions of different ones don't compare
+	applied   Position
+	waiting   []grant // for records up to their head, the oldest first
 }
 
 // grant extends a lease once everything up to head is applied.
@@ -69,11 +70,21 @@ func (l *lease) tick(now time.Time) {
 	l.keep(now)
 }
 
-// keep keeps what has passed and returns it. The caller holds the lock.
+// keep keeps what has passed and returns it: what was said once isn't taken back when the
+// wall clock is. The caller holds the lock.
 func (l *lease) keep(now time.Time) int64 {
-	elapsed := l.elapsed(now)
-	l.mark.Store(&mark{elapsed, now})
-	return elapsed
+	passed := l.elapsed(now)
+	if now.After(l.mark.Load().at) { // else somebody was quicker
+		l.mark.Store(&mark{passed, now})
+	}
+	return passed
+}
+
+// passed is elapsed for what is compared with later times.
+func (l *lease) passed(now time.Time) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.keep(now)
 }
 
 // over reports whether the list can't know any more what is revoked.
@@ -136,13 +147,26 @@ func (l *lease) advance(applied Position, covers func(applied, head Position) bo
 	return l.take(covers)
 }
 
+// confirm notes that the store has found in its sequence what was applied when the lease
+// was until then.
+func (l *lease) confirm(era int, until int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if era == l.era {
+		l.confirmed = max(l.confirmed, until)
+	}
+}
+
 // revoke forgets what could extend the lease: the sequence isn't the one that was
-// followed. What was granted stays: it says what was known, which no fork changes.
+// followed. What was confirmed stays: it says what was known, which no fork changes. What
+// was granted since may rest on the answer of one server and the records of another, whose
+// numbers are alike.
 func (l *lease) revoke() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.era++
 	l.applied, l.waiting = "", nil
+	l.until.Store(min(l.until.Load(), l.confirmed))
 }
 
 // take extends the lease by what has come true.

@@ -102,6 +102,45 @@ func TestANodeThatCannotKnowIsStale(t *testing.T) {
 	}
 }
 
+// What stops a node from following shows in how far it is behind, what stops answers in
+// how old the last one is, long before it is stale.
+func TestTheLagOfAList(t *testing.T) {
+	if _, ok := openList(t, new(memoryStore)).Lag(); ok {
+		t.Error("a list without a feed has one")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed()
+		f.down = errBroken
+		n := join(t, f, nil, func(o *Options) { o.MaxStaleness = 10 * time.Minute })
+		lag := func() Lag {
+			lag, _ := n.Lag()
+			return lag
+		}
+		time.Sleep(time.Minute)
+		if got := lag(); got.Applied != "" || got.Head != "" || got.Age != time.Minute {
+			t.Errorf("before there was an answer: %+v", got)
+		}
+		f.set(func() { f.down = nil })
+		n.untilFresh(t)
+		if got := lag(); got.Applied != got.Head || got.Age > 5*time.Second {
+			t.Errorf("fresh: %+v", got)
+		}
+		f.set(func() {
+			n.client.deaf = true
+			f.add(blockToken("a"), blockToken("b"))
+		})
+		time.Sleep(time.Minute)
+		if got := lag(); got.Applied != f.at(0) || got.Head != f.at(2) || got.Age > 5*time.Second || n.Stale() {
+			t.Errorf("without the feed: %+v", got)
+		}
+		f.set(func() { n.client.deaf, n.client.mute = false, true })
+		time.Sleep(time.Minute)
+		if got := lag(); got.Applied != got.Head || got.Age < 55*time.Second || got.Age > 65*time.Second || n.Stale() {
+			t.Errorf("without answers: %+v", got)
+		}
+	})
+}
+
 // A machine that slept asks as soon as it can.
 func TestALapsedLeaseIsRenewedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -147,7 +186,7 @@ func TestAStepOfANodesWallClock(t *testing.T) {
 				}
 				if n.watchLease(began.Add(ahead)); back { // as keepHouse does
 					n.freshness.lose(recalled, began, errClockBack)
-					n.recall(t.Context(), true)
+					n.recall(t.Context())
 				}
 				if ahead > 0 && !n.Stale() {
 					t.Error("it isn't stale at once")

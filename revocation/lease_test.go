@@ -93,6 +93,7 @@ func TestALeaseLastsFromTheQuestionOnceTheAnswerIsApplied(t *testing.T) {
 
 	// Another sequence: what was asked of the old one is worth nothing there.
 	era, asked := l.now(at(8*time.Second, 8*time.Second))
+	l.confirm(era, l.until.Load())
 	l.revoke()
 	over(16*time.Second-1, false) // what was known is known
 	if l.offer(era, asked, "1", covers) != never || l.advance("1", covers) != never {
@@ -116,4 +117,60 @@ func TestAListWithoutAFeedIsNeverStale(t *testing.T) {
 	if l.Stale() || !l.Freshness().Fresh {
 		t.Error("it is stale")
 	}
+}
+
+// A wall clock that is set ahead and back again between two ticks lends no time: what was
+// read of it once has passed.
+func TestALeaseOutlastsNoJumpOfTheWallClock(t *testing.T) {
+	const bound, s = 10 * time.Second, time.Second
+	covers := func(applied, head Position) bool { return applied >= head }
+	l := newLease(bound, at(0, 0))
+	l.advance("1", covers)
+	era, asked := l.now(at(s/4, s/4+time.Hour))
+	l.tick(at(s, s))
+	if l.offer(era, asked, "1", covers) == never {
+		t.Fatal("nothing is granted")
+	}
+	if l.ended(l.until.Load(), at(9*s, 9*s)) {
+		t.Error("over before the bound")
+	}
+	if !l.ended(l.until.Load(), at(11*s, 11*s)) {
+		t.Error("not over after the bound")
+	}
+}
+
+// A fork can come between an answer and what was applied by then: numbers alone say that
+// one covers the other. What wasn't found in the sequence afterwards is taken back.
+func TestWhatAForkGrantedIsTakenBack(t *testing.T) {
+	const bound, s = 10 * time.Second, time.Second
+	covers := func(applied, head Position) bool { return applied >= head }
+	l := newLease(bound, at(0, 0))
+	over := func(now time.Duration, want bool) {
+		t.Helper()
+		if got := l.ended(l.until.Load(), at(now, now)); got != want {
+			t.Errorf("after %s the lease is over: %v", now, got)
+		}
+	}
+	ask := func(now time.Duration) (era int, asked, until int64) {
+		era, asked = l.now(at(now, now))
+		return era, asked, l.until.Load()
+	}
+	l.advance("5", covers)
+	era, asked, until := ask(s)
+	l.offer(era, asked, "5", covers)
+	l.confirm(era, until)
+	era, asked, until = ask(2 * s) // "5" is found in the sequence
+	l.offer(era, asked, "5", covers)
+	l.confirm(era, until)
+	over(12*s-1, false)
+	l.revoke() // in the third answer it isn't
+	over(11*s-1, false)
+	over(11*s, true)
+
+	era, asked, until = ask(3 * s)
+	l.revoke()
+	l.confirm(era, until+int64(bound)) // of the sequence before
+	l.revoke()
+	over(11*s, true)
+	_ = asked
 }

@@ -161,7 +161,7 @@ func Open(ctx context.Context, store Store, opts Options) (*List, error) {
 		if opts.Replica == nil {
 			opts.Replica = new(volatile)
 		}
-		l.follower = newFollower(feed, opts)
+		l.follower = newFollower(feed, opts, l.logger)
 		l.lease.until.Store(0)
 		l.freshness.lose(lapsed, time.Now(), errNoAnswer)
 	}

@@ -82,10 +82,6 @@ func (l *List) reinstate(ctx context.Context, r *Record) error {
 // records are under.
 func (l *List) cancel(ctx context.Context, reinstatements []Record, places map[place]value) error {
 	l.mu.Lock()
-	if err := l.follower.complete(); err != nil {
-		l.mu.Unlock()
-		return fmt.Errorf("the reinstatement takes effect at the next start: %w", err)
-	}
 	for i := range reinstatements {
 		l.apply(&reinstatements[i])
 	}

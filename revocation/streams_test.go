@@ -209,7 +209,7 @@ func TestWhatIsReadAgainCutsStreams(t *testing.T) {
 	facts := plainReader{}.ReadFacts("a")
 	w := watch(s, facts)
 	store.set(func(s *memoryStore) { s.records = append(s.records, blockToken("a")) })
-	l.recall(t.Context(), true)
+	l.recall(t.Context())
 	w.wantCut(t, "token", facts)
 }
 

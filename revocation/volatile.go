@@ -45,6 +45,20 @@ func (v *volatile) Load(ctx context.Context, apply func([]Record) error) (Positi
 	return "", nil
 }
 
+// head returns up to n records that it has had for longest.
+func (v *volatile) head(n int) []Record {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.records[:min(n, len(v.records))]
+}
+
+// behead forgets as many.
+func (v *volatile) behead(n int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.records = slices.Clone(v.records[n:])
+}
+
 // Prune implements Pruner.
 func (v *volatile) Prune(_ context.Context, before time.Time) (removed int, err error) {
 	v.mu.Lock()

@@ -59,14 +59,19 @@ func (q *queue) hasRoom(records []Record) bool {
 	return q.repeated(records) != nil || q.records+len(records) <= q.most
 }
 
-// repeated returns what waits of the same revocation, when it has all of the
-// records.
+// repeated returns what waits of the same revocation, when it has all that the
+// records say.
 func (q *queue) repeated(records []Record) *waiting {
 	w := q.byID[records[0].ID]
-	if w == nil || !slices.EqualFunc(w.records, records, func(a, b Record) bool { return identityOf(&a) == identityOf(&b) }) {
+	if w == nil || !slices.EqualFunc(w.records, records, saysAll) {
 		return nil
 	}
 	return w
+}
+
+// saysAll reports whether b is a repetition of a: the same, and it ends no later.
+func saysAll(a, b Record) bool {
+	return identityOf(&a) == identityOf(&b) && valueOf(&a).merge(valueOf(&b)) == valueOf(&a)
 }
 
 // add queues the records and returns where the outcome of the next attempt to
@@ -241,7 +246,7 @@ func (l *List) storeBatch(ctx context.Context, batch []*waiting, records []Recor
 			fresh = append(fresh, w.records...)
 		}
 	}
-	f.keep(ctx, l, fresh)
+	f.keep(ctx, fresh)
 	f.echoes.expect(records)
 	return l.sendBatch(ctx, records)
 }
@@ -283,7 +288,7 @@ func (l *List) keepHouse(ctx context.Context) {
 			}
 			l.watchLease(now)
 			if back || n%recallEvery == 0 && l.freshness.missing.Load() {
-				l.recall(ctx, back)
+				l.recall(ctx)
 			}
 		}
 		const shardsPerTick = 4 // all of them in about a minute
@@ -304,11 +309,11 @@ const firstPrune = 600
 // recall puts what the store has into the index once more. It is done when the
 // wall clock stepped back: records may have been left out as expired, or have
 // been swept, and aren't.
-func (l *List) recall(ctx context.Context, back bool) {
+func (l *List) recall(ctx context.Context) {
 	l.mu.Lock()
 	l.tally = newTally()
 	l.mu.Unlock()
-	began, waiting := time.Now(), l.unstored()
+	waiting := l.unstored()
 	for _, reinstatements := range []bool{true, false} { // they first: they cancel others
 		err := l.forEach(ctx, waiting, func(r *Record) {
 			l.mu.Lock()
@@ -325,16 +330,13 @@ func (l *List) recall(ctx context.Context, back bool) {
 			return
 		}
 	}
-	if l.reread(back, began) {
-		return
-	}
 	l.freshness.regain(recalled, time.Now())
 }
 
 // prune forgets what has expired outside of the index. A list with a feed that isn't
-// fresh leaves that alone: its clock may be wrong, and the store is everybody's.
+// fresh, or whose clock is known to be wrong, leaves that alone: the store is everybody's.
 func (l *List) prune(ctx context.Context) {
-	if l.lease.over() {
+	if l.lease.over() || l.follower != nil && l.follower.skewed.Load() {
 		return
 	}
 	now := l.clock.seconds()

@@ -4,6 +4,7 @@ package redisstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
@@ -27,14 +28,34 @@ func (s *Store) Append(ctx context.Context, records []revocation.Record) error {
 		if len(entries) == 0 {
 			return struct{}{}, nil
 		}
+		if err := s.inspectAgain(ctx, conn); err != nil {
+			return struct{}{}, err
+		}
+		if s.alone.Load() {
+			if err := s.probe(ctx, conn); err != nil {
+				return struct{}{}, err
+			}
+		}
 		removed, err := appendScript.Run(ctx, conn, s.keys.all, args...).StringSlice()
 		if err != nil {
 			return struct{}{}, err
 		}
 		s.tellRemoved(removed)
-		return struct{}{}, s.wait(ctx, conn)
+		err = s.wait(ctx, conn)
+		s.alone.Store(err != nil)
+		return struct{}{}, err
 	})
 	return err
+}
+
+// probe returns when Options.WaitReplicas have what is written from here on. Whoever tries
+// again and again while they are away would add the same records each time.
+func (s *Store) probe(ctx context.Context, conn *redis.Conn) error {
+	const forget = time.Minute
+	if err := conn.Set(ctx, s.keys.probe, "", forget).Err(); err != nil {
+		return err
+	}
+	return s.wait(ctx, conn)
 }
 
 func newEpoch() string { return uuid.Must(uuid.NewRandom()).String() }

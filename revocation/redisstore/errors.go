@@ -92,6 +92,9 @@ func (s *Store) explainReply(reply error) error {
 	case replyOrphan:
 		return fmt.Errorf("%w: %s is gone, but %s is there: delete all keys that begin with %s, and the nodes that run write what they know again", revocation.ErrStoreCorrupt, s.keys.meta, firstWord(rest), strings.TrimSuffix(s.keys.meta, "meta"))
 	}
+	if s.opts.Cluster && moved(reply) {
+		return fmt.Errorf("%w: the cluster moves the slot of these keys to another node: see that it comes to an end, CLUSTER NODES shows it", reply)
+	}
 	for _, r := range refusals {
 		if !strings.HasPrefix(text, r.prefix) {
 			continue

@@ -45,14 +45,20 @@ func needRedis(t testing.TB) string {
 	return ""
 }
 
+// freePort returns a port that a cluster's node can have: its bus is at one that is 10,000
+// higher.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if port := l.Addr().(*net.TCPAddr).Port; port <= 65535-10000 {
+			return strconv.Itoa(port)
+		}
 	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // startServer runs a server that writes everything to disk, with further settings.

@@ -82,6 +82,11 @@ func TestRefusals(t *testing.T) {
 			words: []string{"CONFIG SET appendfsync always"},
 			mend:  func(t *testing.T, sv *server) { sv.do(t, "CONFIG", "SET", "appendfsync", "always") },
 		},
+		"a server that doesn't wait while it rewrites": {
+			args:  []string{"--no-appendfsync-on-rewrite", "yes"},
+			words: []string{"CONFIG SET no-appendfsync-on-rewrite no"},
+			mend:  func(t *testing.T, sv *server) { sv.do(t, "CONFIG", "SET", "no-appendfsync-on-rewrite", "no") },
+		},
 		"too few replicas": {
 			args:  []string{"--min-replicas-to-write", "1"},
 			kind:  revocation.ErrStoreReadOnly,
@@ -244,7 +249,10 @@ func TestEverySecond(t *testing.T) {
 	for range 2 {
 		_, err := s.Beat(background, revocation.Beat{Node: "a"})
 		wantWords(t, "Beat", err, "volatile-lru")
+		wantWords(t, "Append", s.Append(background, newBatch("b", 1)), "volatile-lru")
 	}
+	sv.do(t, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+	appendTo(t, s, newBatch("c", 1)...)
 }
 
 // TestHidden uses a server that keeps its configuration to itself, as services do.

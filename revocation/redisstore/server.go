@@ -27,8 +27,8 @@ const (
 	DurabilityUnsafe = "unsafe"
 )
 
-// inspectEvery is how often Beat looks at the server's configuration: it can change while
-// a connection is open.
+// inspectEvery is how often Beat and Append look at the server's configuration: it can
+// change while a connection is open.
 const inspectEvery = time.Minute
 
 // Durability returns how far the server that was connected to last can be trusted, or
@@ -38,11 +38,12 @@ func (s *Store) Durability() string { return s.durability.Load().(string) }
 // inspect looks at the server behind a new connection. The error says what to set.
 func (s *Store) inspect(ctx context.Context, conn *redis.Conn) error {
 	var info *redis.StringCmd
-	var fsync, policy *redis.MapStringStringCmd
+	var fsync, rewriting, policy *redis.MapStringStringCmd
 	// The commands' own errors tell more than that of the pipeline.
 	_, err := conn.Pipelined(ctx, func(p redis.Pipeliner) error {
 		info = p.Info(ctx)
 		fsync = p.ConfigGet(ctx, "appendfsync")
+		rewriting = p.ConfigGet(ctx, "no-appendfsync-on-rewrite")
 		policy = p.ConfigGet(ctx, "maxmemory-policy")
 		return nil
 	})
@@ -56,7 +57,7 @@ func (s *Store) inspect(ctx context.Context, conn *redis.Conn) error {
 	if err := s.inspectServer(facts); err != nil {
 		return err
 	}
-	return s.inspectDurability(facts, fsync.Val()["appendfsync"], policy.Val()["maxmemory-policy"])
+	return s.inspectDurability(facts, fsync.Val()["appendfsync"], rewriting.Val()["no-appendfsync-on-rewrite"], policy.Val()["maxmemory-policy"])
 }
 
 func isReply(err error) bool {
@@ -98,7 +99,7 @@ func atLeast(version string, major, minor int) bool {
 	return a > major || a == major && b >= minor
 }
 
-func (s *Store) inspectDurability(facts map[string]string, fsync, policy string) error {
+func (s *Store) inspectDurability(facts map[string]string, fsync, rewriting, policy string) error {
 	hidden := fsync == "" || policy == ""
 	if policy == "" {
 		policy = facts["maxmemory_policy"]
@@ -111,6 +112,8 @@ func (s *Store) inspectDurability(facts map[string]string, fsync, policy string)
 		wrong, remedy = "it doesn't write to disk what it acknowledges (appendonly no)", "CONFIG SET appendonly yes"
 	case fsync == "no":
 		wrong, remedy = "it doesn't wait for its disk (appendfsync no)", "CONFIG SET appendfsync always"
+	case rewriting == "yes":
+		wrong, remedy = "it doesn't wait for its disk while it rewrites its file (no-appendfsync-on-rewrite yes)", "CONFIG SET no-appendfsync-on-rewrite no"
 	}
 	switch {
 	case wrong != "" && !s.opts.UnsafeDurability:

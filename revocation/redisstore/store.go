@@ -8,6 +8,7 @@
 //	{token_revocation}:log:<class>  a stream for each class of time to live
 //	{token_revocation}:meta         a hash: schema, epoch, seq, and each class's ends
 //	{token_revocation}:nodes        a hash: what each node last said
+//	{token_revocation}:probe        nothing: written to see whether replicas follow
 //
 // Entries are numbered in one sequence over all streams, in which no number is left
 // out; an entry's id is its number, never a time: after a failover the new master's
@@ -75,9 +76,10 @@ type Store struct {
 	durability   atomic.Value // a string
 	plainScripts atomic.Bool  // the server is too old for flags of scripts
 	warned       sync.Map     // warnings that were logged
-	nextInspect  atomic.Int64 // when Beat looks at the server's configuration again
+	nextInspect  atomic.Int64 // when the server's configuration is looked at again
 
-	pruning sync.Mutex // held by Prune
+	alone   atomic.Bool // the last Append didn't come to Options.WaitReplicas
+	pruning sync.Mutex  // held by Prune
 
 	gate *gate.Gate
 }
@@ -96,14 +98,15 @@ const classes = len(blocks.Classes)
 
 // keys are the names of what the store has on the server.
 type keys struct {
-	meta, nodes string
-	logs        [classes]string
-	all         []string // meta, then logs: what the scripts get
+	meta, nodes, probe string
+
+	logs [classes]string
+	all  []string // meta, then logs: what the scripts get
 }
 
 func newKeys(prefix string) keys {
 	tag := "{" + prefix + "}:"
-	k := keys{meta: tag + "meta", nodes: tag + "nodes"}
+	k := keys{meta: tag + "meta", nodes: tag + "nodes", probe: tag + "probe"}
 	k.all = []string{k.meta}
 	for i := range classes {
 		k.logs[i] = tag + "log:" + blocks.Classes[i].Name
@@ -129,8 +132,9 @@ func (s *Store) Close() error {
 }
 
 // attempts is how often a command is sent when the cluster says that another server has
-// the keys by now.
-const attempts = 3
+// the keys by now, or will have: within most of a second, in which the client asks the
+// cluster anew up to four times.
+const attempts = 5
 
 // call runs f with one connection to the server that has the keys. It returns early when
 // ctx ends: go-redis doesn't notice that while it waits for a reply.
@@ -174,10 +178,12 @@ func onNode[T any](ctx context.Context, s *Store, client redis.UniversalClient, 
 			return value, err
 		}
 		cluster.ReloadState(ctx)
-		if !moved(err) || ctx.Err() != nil {
+		if !moved(err) || i == attempts-1 || s.gate.Closed() {
 			return value, err
 		}
-		time.Sleep(time.Duration(1+i) * 50 * time.Millisecond)
+		if pause(ctx, s.gate.Closing(), 50*time.Millisecond<<i) != nil {
+			return value, err
+		}
 	}
 	return value, err
 }

@@ -40,6 +40,8 @@ func RunFeed(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"nodes see each other's beats", testBeatNodes},
 		{"nodes that beat at once see each other", testBeatsAtOnce},
 		{"a node is forgotten when that is said, and not before", testBeatForgets},
+		{"lists agree whatever comes twice and out of order", testLists},
+		{"a million records", testMillion},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, fresh(t)) })
 	}
