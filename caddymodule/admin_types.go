@@ -245,8 +245,9 @@ type nodeStatus struct {
 	ID       string    `json:"id"` // a new one for each start
 	Name     string    `json:"name"`
 	Version  string    `json:"version"`
-	Fresh    bool      `json:"fresh"`  // as it said itself
-	Silent   bool      `json:"silent"` // it has said nothing for a while
+	Fresh    bool      `json:"fresh"`   // as it said itself
+	Silent   bool      `json:"silent"`  // it has said nothing for a while
+	Lenient  bool      `json:"lenient"` // it accepts tokens while it isn't fresh
 	Applied  string    `json:"applied,omitempty"`
 	Lag      *uint64   `json:"lag,omitempty"` // entries behind the one that has come farthest
 	LastBeat time.Time `json:"last_beat"`     // by the store's clock

@@ -29,7 +29,7 @@ func (c *adminCall) clusterStatus() *clusterStatus {
 		Replica:      cmp.Or(c.run.replica, inMemory),
 		Nodes:        []nodeStatus{},
 	}
-	nodes := list.Nodes()
+	nodes := slices.DeleteFunc(list.Nodes(), func(n revocation.NodeStatus) bool { return n.Ended })
 	number := func(p revocation.Position) (uint64, bool) {
 		if n, ok := c.run.store.(Numbered); ok {
 			return n.Number(p)
@@ -48,7 +48,7 @@ func (c *adminCall) clusterStatus() *clusterStatus {
 	silentAfter := min(c.app.maxStaleness(), longSilence)
 	for _, n := range nodes {
 		node := nodeStatus{
-			ID: n.Node, Name: n.Name, Version: n.Version, Fresh: n.Fresh, Applied: string(n.Applied), LastBeat: n.At.UTC(),
+			ID: n.Node, Name: n.Name, Version: n.Version, Fresh: n.Fresh, Applied: string(n.Applied), LastBeat: n.At.UTC(), Lenient: n.Lenient,
 			Silent: last.Sub(n.At) > silentAfter,
 		}
 		if at, ok := number(n.Applied); ok {
