@@ -22,11 +22,16 @@ func testClusterNodeThatIsCutOffSilently(t *testing.T, e engine) {
 	for _, c := range []struct {
 		cut  way
 		lost bool // what was held back never comes
+		slow bool // before, so that an answer says what was a while ago
 	}{
-		{bothWays, false}, {toNode, true}, {toEngine, false}, {bothWays, true},
+		{bothWays, false, false}, {toNode, true, true}, {toEngine, false, true}, {bothWays, true, true},
 	}[:shortly(2, 4)] {
 		h.wantCutOff(t, nodes, func() {
-			t.Logf("cut %s, what is held back is lost: %v", c.cut, c.lost)
+			t.Logf("cut %s; what is held back is lost: %v; slow before: %v", c.cut, c.lost, c.slow)
+			if c.slow {
+				link.slow(shortStaleness / 20)
+				time.Sleep(shortStaleness/2 + rand.N(shortStaleness))
+			}
 			link.cut(c.cut)
 		}, func() {
 			if c.lost {
@@ -68,6 +73,7 @@ func (h *history) wantCutOff(t *testing.T, nodes []*node, cut, mend func()) {
 	})
 	apart.awaitStale(t)
 	t.Logf("stale after %s", time.Since(began).Round(time.Millisecond))
+	time.Sleep(time.Until(began.Add(shortStaleness))) // an answer may just have come
 	apart.wantStale(t, known)
 	there.Wait()
 	time.Sleep(shortStaleness / 2)
