@@ -91,6 +91,9 @@ func (l *List) beatOnce(ctx context.Context, every time.Duration) {
 		l.complain("the revocation list can't be fresh", err)
 		return
 	}
+	if l.stuck(head.Position, asked) {
+		f.breakOff(errStuck)
+	}
 	l.granted(l.lease.offer(era, asked, head.Position, f.feed.Covers))
 	if b.Applied != "" && f.feed.Covers(b.Applied, head.Position) {
 		l.lease.confirm(era, asked+int64(l.lease.bound))
@@ -196,6 +199,35 @@ func (l *List) Applied() Position {
 		return ""
 	}
 	return l.follower.position()
+}
+
+// errStuck is why a feed is followed anew: a connection may be dead without a sign.
+var errStuck = errors.New("nothing comes of the revocation store although it has more")
+
+// stuckAfter is for how long nothing must come. What is on its way may be much.
+const stuckAfter = 10 * time.Second
+
+// stuck reports whether the feed has brought nothing for long, although the answers said
+// that there is more.
+func (l *List) stuck(head Position, asked int64) bool {
+	l.mu.Lock()
+	applying := l.follower.arriving != nil
+	l.mu.Unlock()
+	f := l.follower
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if applying || f.applied == "" || f.feed.Covers(f.applied, head) {
+		f.behind = ""
+		return false
+	}
+	if f.behind != f.applied {
+		f.behind, f.behindSince = f.applied, asked
+	}
+	if asked-f.behindSince < int64(stuckAfter) {
+		return false
+	}
+	f.behind = ""
+	return true
 }
 
 // Lag says how far a list is behind its feed.

@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -46,6 +47,50 @@ func TestABeatDoesNotWakeTheFollowerInVain(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		if got := attempts.Load(); got < 60 || got > 130 {
 			t.Errorf("%d attempts in five minutes", got)
+		}
+	})
+}
+
+// deadFeed is a node's way to a feed of which one connection is dead without a sign: the one
+// that follows.
+type deadFeed struct {
+	*feedClient
+	dead atomic.Bool // the next Follow hears nothing, and what is followed now neither
+}
+
+func (d *deadFeed) Follow(ctx context.Context, from Position, apply func([]Record, Position) error) error {
+	if d.dead.Swap(false) {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return d.feedClient.Follow(ctx, from, apply)
+}
+
+// Beats tell that there is more than what has come. When nothing comes for long, the
+// connection is given up.
+func TestADeadFeedIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed()
+		d := &deadFeed{feedClient: f.client()}
+		l, err := Open(t.Context(), d, Options{MaxStaleness: DefaultMaxStaleness})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		n := &clusterNode{List: l, Checker: newChecker(t, l, plainReader{})}
+		n.untilFresh(t)
+		time.Sleep(time.Minute)
+		d.dead.Store(true)
+		l.follower.breakOff(errBroken)
+		time.Sleep(time.Minute)
+		if d.dead.Load() {
+			t.Fatal("it doesn't follow")
+		}
+		f.set(func() { f.add(blockToken("a")) })
+		began := time.Now()
+		everywhere(t, []*clusterNode{n}, "a", Revoked)
+		if took, most := time.Since(began), stuckAfter+2*beatEvery(DefaultMaxStaleness)+time.Second; took > most {
+			t.Errorf("it came after %s", took)
 		}
 	})
 }

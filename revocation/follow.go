@@ -50,6 +50,10 @@ type follower struct {
 	applied Position
 	head    Position // where the sequence ended at the last answer
 	asked   int64    // when that was asked for, by the lease's time
+
+	behind      Position // what was applied at an answer, if that was less
+	behindSince int64    // when that was asked for
+
 	restart context.CancelCauseFunc
 	lenient int           // see Lenient
 	beats   uint64        // the number of the last one

@@ -50,7 +50,7 @@ func TestANodeThatCannotKnowIsStale(t *testing.T) {
 			func(_ *memoryFeed, c *feedClient) { c.mute = false }, "deadline"},
 		"beats alive and the feed stuck": {
 			func(_ *memoryFeed, c *feedClient) { c.deaf = true },
-			func(_ *memoryFeed, c *feedClient) { c.deaf = false }, errLapsed.Error()},
+			func(_ *memoryFeed, c *feedClient) { c.deaf = false }, errStuck.Error()},
 		"its clock is wrong": {
 			func(f *memoryFeed, _ *feedClient) { f.skew = 3 * time.Minute },
 			func(f *memoryFeed, _ *feedClient) { f.skew = 0 }, "set it"},
