@@ -25,7 +25,7 @@ import (
 )
 
 // TestTLSAndAnACLUserWithTheRightsOfTheDocs connects to a real server that talks TLS only,
-// knows its clients by certificates, and has only the user that docs/clusters.md makes.
+// knows its clients by certificates, and has only the user that docs/clusters-redis.md makes.
 func TestTLSAndAnACLUserWithTheRightsOfTheDocs(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("CI") != "" {
@@ -36,14 +36,14 @@ func TestTLSAndAnACLUserWithTheRightsOfTheDocs(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	makeCertificate(t, cert, key)
-	page, err := os.ReadFile("../../docs/clusters.md")
+	page, err := os.ReadFile("../../docs/clusters-redis.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rule, _ := strings.Cut(string(page), "ACL SETUSER ")
 	rule, _, ok := strings.Cut(rule, "\n")
 	if !ok || !strings.HasPrefix(rule, "caddy on >… ") {
-		t.Fatalf("docs/clusters.md has the rule %q", rule)
+		t.Fatalf("docs/clusters-redis.md has the rule %q", rule)
 	}
 	const password = "s3cret/@:"
 	acl := "user default off\nuser " + strings.Replace(rule, ">…", ">"+password, 1) + "\n"

@@ -310,9 +310,9 @@ func TestOnlyThisPackageLinksTheClient(t *testing.T) {
 	}
 }
 
-// Every option is in docs/clusters.md.
+// Every option is in docs/clusters-redis.md.
 func TestTheDocsNameEveryOption(t *testing.T) {
-	page, err := os.ReadFile("../../docs/clusters.md")
+	page, err := os.ReadFile("../../docs/clusters-redis.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +320,7 @@ func TestTheDocsNameEveryOption(t *testing.T) {
 		for i := range reflect.TypeOf(config).NumField() {
 			name, _, _ := strings.Cut(reflect.TypeOf(config).Field(i).Tag.Get("json"), ",")
 			if name != "" && !regexp.MustCompile("`"+name+"`").Match(page) {
-				t.Errorf("docs/clusters.md doesn't name %s", name)
+				t.Errorf("docs/clusters-redis.md doesn't name %s", name)
 			}
 		}
 	}
@@ -338,13 +338,13 @@ func TestTheDocsNameEveryOption(t *testing.T) {
 	for _, list := range lists {
 		for name := range strings.SplitSeq(string(list[1]), ", ") {
 			if !regexp.MustCompile(`(?m)^\t+` + name + `\b`).Match(page) {
-				t.Errorf("the syntax in docs/clusters.md lacks %s", name)
+				t.Errorf("the syntax in docs/clusters-redis.md lacks %s", name)
 			}
 		}
 	}
 	for _, word := range []string{redisstore.DurabilityVerified, redisstore.DurabilityEverySecond, redisstore.DurabilityUnverified, redisstore.DurabilityUnsafe} {
 		if !strings.Contains(string(page), "| `"+word+"` |") {
-			t.Errorf("docs/clusters.md doesn't say what %s means", word)
+			t.Errorf("docs/clusters-redis.md doesn't say what %s means", word)
 		}
 	}
 }
