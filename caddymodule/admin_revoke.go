@@ -72,7 +72,7 @@ func (c *adminCall) revoke() error {
 	if err := c.awaitNodes(wait, made.records); err != nil {
 		return err
 	}
-	answer.Outcome = outcomeRevoked
+	answer.Outcome, answer.Awaited = outcomeRevoked, wait > 0
 	c.entry.Event, c.entry.Outcome, c.entry.Status = revocation.AuditRevoked, outcomeRevoked, http.StatusCreated
 	c.w.Header().Set("Location", adminPath+"records/"+answer.Revocation.ID)
 	return c.answer(http.StatusCreated, answer)

@@ -47,6 +47,7 @@ const (
 type revokeResponse struct {
 	Outcome    string          `json:"outcome"`
 	Revocation *revocationJSON `json:"revocation,omitempty"`
+	Awaited    bool            `json:"awaited,omitempty"` // no node accepts what is hit any more
 	Warnings   []string        `json:"warnings,omitempty"`
 }
 

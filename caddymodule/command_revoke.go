@@ -234,6 +234,9 @@ func (a *revokeResponse) describe(out io.Writer, now time.Time) error {
 			return err
 		}
 	}
+	if a.Awaited {
+		fmt.Fprintln(out, "No node accepts what it hits any more.")
+	}
 	warn(out, a.Warnings)
 	if a.Outcome == outcomeRevoked && r != nil {
 		fmt.Fprintf(out, "To take it back: caddy tokens reinstate %s --reason \"…\"\n", r.ID)
