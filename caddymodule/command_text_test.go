@@ -112,13 +112,20 @@ func TestTheAnswerToARevocation(t *testing.T) {
 		answer revokeResponse
 		want   string
 	}{
-		"revoked": {revokeResponse{outcomeRevoked, &aliceOut, nil}, `
+		"revoked": {revokeResponse{outcomeRevoked, &aliceOut, false, nil}, `
 Revoked: 0199e2a4-5b1c-7d3e-8f90-a1b2c3d4e5f6
   KIND                                   WHAT                                 EXPIRES
   issued before 2026-01-31 10:00:00 UTC  sub=alice @ https://idp.example.com  2026-03-02 12:00:00 UTC (in 30 d)
 To take it back: caddy tokens reinstate 0199e2a4-5b1c-7d3e-8f90-a1b2c3d4e5f6 --reason "…"
 `},
-		"would revoke": {revokeResponse{outcomeWouldRevoke, &aliceOut, []string{"it hits a lot"}}, `
+		"awaited": {revokeResponse{outcomeRevoked, &aliceOut, true, nil}, `
+Revoked: 0199e2a4-5b1c-7d3e-8f90-a1b2c3d4e5f6
+  KIND                                   WHAT                                 EXPIRES
+  issued before 2026-01-31 10:00:00 UTC  sub=alice @ https://idp.example.com  2026-03-02 12:00:00 UTC (in 30 d)
+No node accepts what it hits any more.
+To take it back: caddy tokens reinstate 0199e2a4-5b1c-7d3e-8f90-a1b2c3d4e5f6 --reason "…"
+`},
+		"would revoke": {revokeResponse{outcomeWouldRevoke, &aliceOut, false, []string{"it hits a lot"}}, `
 This would be recorded:
   KIND                                   WHAT                                 EXPIRES
   issued before 2026-01-31 10:00:00 UTC  sub=alice @ https://idp.example.com  2026-03-02 12:00:00 UTC (in 30 d)
