@@ -175,7 +175,7 @@ func (h *history) watch(t testing.TB, n *node) (stop func() answers) {
 			late := time.Since(r.at) > h.bound
 			status := check(n.URL("/"), r.token, func(status int) bool {
 				return status == 401 || !rejects && (status == 503 || status == 200 && !late)
-			}, fmt.Sprintf("it was revoked %s ago; the node knew that: %v", time.Since(r.at), rejects))
+			}, fmt.Sprintf("it was revoked %s ago, here: %v; the node must know that: %v", time.Since(r.at), r.node == n, rejects))
 			mu.Lock()
 			count.revoked[status]++
 			if status == 401 {
