@@ -1,0 +1,392 @@
+// Real servers for the tests: each on a port of its own, with a directory that goes away.
+
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddyrevocation/caddy-revocation/revocation"
+)
+
+// server is a PostgreSQL server.
+type server struct {
+	bin, dir, port string
+	as             *syscall.Credential // nil: as whoever runs the tests
+	args           []string
+	cmd            *exec.Cmd
+	ended          chan struct{}
+}
+
+// needPostgres returns where the server's programs are. Without them it skips the test, or
+// fails it where everything must be there.
+func needPostgres(t testing.TB) string {
+	t.Helper()
+	installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	slices.Sort(installed)
+	if len(installed) > 0 {
+		return filepath.Dir(installed[len(installed)-1])
+	}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path)
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("CI is set, but this test needs initdb and postgres")
+	}
+	t.Skip("this test needs PostgreSQL: initdb and postgres")
+	return ""
+}
+
+// unprivileged returns who the server runs as: it refuses to run as root.
+func unprivileged(t testing.TB) *syscall.Credential {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+		if err1 == nil && err2 == nil {
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		}
+	}
+	t.Fatal("PostgreSQL doesn't run as root, and there is neither a user postgres nor a user nobody")
+	return nil
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// startServer runs a server with its defaults and further settings, each as name=value. Its
+// superuser is postgres.
+func startServer(t testing.TB, settings ...string) *server {
+	t.Helper()
+	sv := newServer(t, settings...)
+	sv.tool(t, "initdb", "--pgdata", sv.dir, "--username", "postgres", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C")
+	sv.start(t)
+	return sv
+}
+
+// newServer makes the directory of a server that has to be filled.
+func newServer(t testing.TB, settings ...string) *server {
+	t.Helper()
+	// Not t.TempDir: the server's user must get through.
+	dir, err := os.MkdirTemp("", "pgstore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sv := &server{bin: needPostgres(t), dir: dir, port: freePort(t), as: unprivileged(t)}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if sv.as != nil {
+		if err := os.Chown(dir, int(sv.as.Uid), int(sv.as.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range append([]string{"port=" + sv.port, "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=on", "shared_buffers=32MB"}, settings...) {
+		sv.args = append(sv.args, "-c", s)
+	}
+	return sv
+}
+
+// tool runs one of the server's programs.
+func (sv *server) tool(t testing.TB, name string, args ...string) {
+	t.Helper()
+	cmd := sv.command(name, args...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
+
+func (sv *server) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(sv.bin, name), args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: sv.as}
+	cmd.Dir = "/"
+	return cmd
+}
+
+// start runs the server, again after kill.
+func (sv *server) start(t testing.TB) {
+	t.Helper()
+	log, err := os.OpenFile(filepath.Join(sv.dir, "log.txt"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := sv.command("postgres", append([]string{"-D", sv.dir}, sv.args...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	sv.cmd, sv.ended = cmd, ended
+	go func() { _ = cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGQUIT) // takes its children along
+		<-ended
+	})
+	eventually(t, "the server is up", func() bool {
+		conn, err := sv.connect(background)
+		if err != nil {
+			return false
+		}
+		_ = conn.Close(background)
+		return true
+	})
+}
+
+// kill ends the server and its children at once.
+func (sv *server) kill() {
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", sv.cmd.Process.Pid, sv.cmd.Process.Pid))
+	_ = sv.cmd.Process.Kill()
+	<-sv.ended
+	for pid := range strings.FieldsSeq(string(children)) {
+		if n, err := strconv.Atoi(pid); err == nil {
+			_ = syscall.Kill(n, syscall.SIGKILL)
+		}
+	}
+}
+
+func (sv *server) addr() string { return "127.0.0.1:" + sv.port }
+
+// connect connects as the superuser.
+func (sv *server) connect(ctx context.Context) (*pgx.Conn, error) {
+	return pgx.Connect(ctx, "postgres://postgres@"+sv.addr()+"/postgres?sslmode=disable")
+}
+
+// session is a connection of the superuser.
+func (sv *server) session(t testing.TB) *pgx.Conn {
+	t.Helper()
+	conn, err := sv.connect(background)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(background) })
+	return conn
+}
+
+// do runs statements as the superuser.
+func (sv *server) do(t testing.TB, statements ...string) {
+	t.Helper()
+	conn, err := sv.connect(background)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(background)
+	for _, sql := range statements {
+		if _, err := conn.Exec(background, sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+}
+
+// ask returns the one value that a query has.
+func ask[T any](t testing.TB, sv *server, sql string, args ...any) (value T) {
+	t.Helper()
+	conn, err := sv.connect(background)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(background)
+	if err := conn.QueryRow(background, sql, args...).Scan(&value); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return value
+}
+
+func (sv *server) options() Options {
+	return Options{Hosts: []string{sv.addr()}, Username: "postgres", Database: "postgres", Parameters: map[string]string{"sslmode": "disable"}, Timeout: 3 * time.Second}
+}
+
+var background = context.Background()
+
+func open(t testing.TB, opts Options) *Store {
+	t.Helper()
+	s, err := Open(background, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+func newRecord(name string, ttl time.Duration) revocation.Record {
+	now := time.Now().UTC()
+	return revocation.Record{
+		ID:         revocation.NewID(),
+		Kind:       revocation.Block,
+		Selector:   revocation.Selector{Issuer: "https://idp.example.com/realms/acme", Claims: []revocation.Claim{{Role: revocation.RoleTokenID, Value: name}}},
+		Expires:    now.Add(ttl).Truncate(time.Second),
+		Source:     "endpoint",
+		Actor:      "client:web-app",
+		RecordedAt: now.Truncate(time.Millisecond),
+	}
+}
+
+func newBatch(prefix string, n int) []revocation.Record {
+	batch := make([]revocation.Record, n)
+	for i := range batch {
+		batch[i] = newRecord(fmt.Sprintf("%s/%d", prefix, i), time.Hour)
+	}
+	return batch
+}
+
+func appendTo(t testing.TB, s *Store, records ...revocation.Record) {
+	t.Helper()
+	if err := s.Append(background, records); err != nil {
+		t.Fatalf("Append: %v", err)
+	}
+}
+
+func load(s *Store) (names []string, p revocation.Position, err error) {
+	p, err = s.Load(background, func(batch []revocation.Record) error {
+		for i := range batch {
+			names = append(names, batch[i].Selector.Claims[0].Value)
+		}
+		return nil
+	})
+	return names, p, err
+}
+
+func mustLoad(t testing.TB, s *Store) ([]string, revocation.Position) {
+	t.Helper()
+	names, p, err := load(s)
+	if err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	return names, p
+}
+
+func wantErrorIs(t testing.TB, what string, err error, targets ...error) {
+	t.Helper()
+	for _, target := range targets {
+		if !errors.Is(err, target) {
+			t.Fatalf("%s: got error %v, want one that wraps %q", what, err, target)
+		}
+	}
+}
+
+// wantWords fails the test unless the error says all of it, and nothing secret.
+func wantWords(t testing.TB, what string, err error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("%s: no error, want one", what)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%s: error %q doesn't say %q", what, err, w)
+		}
+	}
+	if strings.Contains(err.Error(), secret) {
+		t.Errorf("%s: error %q has the password", what, err)
+	}
+}
+
+const secret = "correct-horse"
+
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// follower collects what Follow hands out.
+type follower struct {
+	mu    sync.Mutex
+	names []string
+	last  revocation.Position
+	done  chan error
+	stop  context.CancelFunc
+}
+
+func follow(t testing.TB, s *Store, from revocation.Position) *follower {
+	t.Helper()
+	ctx, cancel := context.WithCancel(background)
+	f := &follower{done: make(chan error, 1), stop: cancel, last: from}
+	t.Cleanup(cancel)
+	go func() {
+		f.done <- s.Follow(ctx, from, func(batch []revocation.Record, p revocation.Position) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for i := range batch {
+				f.names = append(f.names, batch[i].Selector.Claims[0].Value)
+			}
+			f.last = p
+			return nil
+		})
+	}()
+	return f
+}
+
+func (f *follower) got() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.names...)
+}
+
+func (f *follower) position() revocation.Position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last
+}
+
+// wait returns the error with which Follow ended.
+func (f *follower) wait(t testing.TB) error {
+	t.Helper()
+	select {
+	case err := <-f.done:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("Follow doesn't end")
+		return nil
+	}
+}
