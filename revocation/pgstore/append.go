@@ -41,7 +41,10 @@ func (s *Store) Append(ctx context.Context, records []revocation.Record) error {
 			return none, refuse("its sequence %s.numbers was set back: run SELECT setval('%s.numbers', max(number)) FROM %s.records", s.opts.Schema, s.opts.Schema, s.opts.Schema)
 		}
 		// These are those of this very transaction.
-		return none, s.judge(settings{fsync: fsync, commit: commit})
+		if err := s.judge(settings{fsync: fsync, commit: commit}); err != nil {
+			return none, err
+		}
+		return none, copied(conn)
 	})
 	return err
 }

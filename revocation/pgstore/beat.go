@@ -64,7 +64,7 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 		if err := a.ask(ctx, conn, s.sql.note, note, s.sql.head, []any{applied.mark.number}); err != nil {
 			return a, err
 		}
-		if err := checkVersion(s, a.version); err != nil {
+		if err := errors.Join(checkVersion(s, a.version), copied(conn)); err != nil {
 			return a, err
 		}
 		if b.Applied != "" {

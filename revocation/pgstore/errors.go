@@ -29,6 +29,7 @@ var refusals = []struct {
 	{"53200", nil, "it is out of memory: see its log"},
 	{"53300", nil, "it has too many connections: raise its max_connections or the role's CONNECTION LIMIT, or lower max_connections of this store"},
 	{"53", revocation.ErrStoreFull, "it has reached a limit: see its log"},
+	{"54000", nil, "its queue of notifications is full: see pg_notification_queue_usage(), and which session that listens has a transaction open"},
 	{"57P01", nil, "it is being shut down, or somebody ended the connection"},
 	{"57P02", nil, "it has crashed: see its log"},
 	{"57P03", nil, "it is starting or being shut down: wait"},

@@ -89,9 +89,15 @@ func freePort(t testing.TB) string {
 func startServer(t testing.TB, settings ...string) *server {
 	t.Helper()
 	sv := newServer(t, settings...)
-	sv.tool(t, "initdb", "--pgdata", sv.dir, "--username", "postgres", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C")
+	sv.fill(t)
 	sv.start(t)
 	return sv
+}
+
+// fill makes the server's files.
+func (sv *server) fill(t testing.TB, args ...string) {
+	t.Helper()
+	sv.tool(t, "initdb", append([]string{"--pgdata", sv.dir, "--username", "postgres", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C"}, args...)...)
 }
 
 // newServer makes the directory of a server that has to be filled.
@@ -109,7 +115,7 @@ func newServer(t testing.TB, settings ...string) *server {
 			t.Fatal(err)
 		}
 	}
-	for _, s := range append([]string{"port=" + sv.port, "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=on", "shared_buffers=32MB"}, settings...) {
+	for _, s := range append([]string{"port=" + sv.port, "listen_addresses=127.0.0.1", "unix_socket_directories=", "shared_buffers=32MB"}, settings...) {
 		sv.args = append(sv.args, "-c", s)
 	}
 	return sv
@@ -163,14 +169,53 @@ func (sv *server) start(t testing.TB) {
 
 // kill ends the server and its children at once.
 func (sv *server) kill() {
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", sv.cmd.Process.Pid, sv.cmd.Process.Pid))
+	children := sv.children()
 	_ = sv.cmd.Process.Kill()
 	<-sv.ended
-	for pid := range strings.FieldsSeq(string(children)) {
-		if n, err := strconv.Atoi(pid); err == nil {
-			_ = syscall.Kill(n, syscall.SIGKILL)
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// children are the server's processes but for the first.
+func (sv *server) children() (pids []int) {
+	pid := sv.cmd.Process.Pid
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	for field := range strings.FieldsSeq(string(text)) {
+		if n, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, n)
 		}
 	}
+	return pids
+}
+
+// pause stops all of the server's processes until resume is called.
+func (sv *server) pause(t testing.TB) (resume func()) {
+	t.Helper()
+	pids := append([]int{sv.cmd.Process.Pid}, sv.children()...)
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	resume = sync.OnceFunc(func() {
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+	})
+	t.Cleanup(resume)
+	return resume
+}
+
+// startOnSmallDisk runs a server whose directory is a file system of its own.
+func startOnSmallDisk(t testing.TB) *server {
+	t.Helper()
+	sv := newServer(t, "max_wal_size=32MB", "min_wal_size=32MB", "wal_recycle=off")
+	if err := syscall.Mount("tmpfs", sv.dir, "tmpfs", 0, fmt.Sprintf("size=120m,mode=0700,uid=%d,gid=%d", sv.as.Uid, sv.as.Gid)); err != nil {
+		t.Skipf("this test needs to mount a file system: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(sv.dir, syscall.MNT_DETACH) })
+	sv.fill(t, "--wal-segsize", "1")
+	sv.start(t)
+	return sv
 }
 
 func (sv *server) addr() string { return "127.0.0.1:" + sv.port }

@@ -4,7 +4,9 @@ package pgstore
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -130,15 +132,28 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Location says where the records are that a store with these options has: the hosts, the
-// database and the schema, as far as they come from the environment as well.
-func (o Options) Location() (string, error) {
+// Identify returns where the records are that a store with these options has, and a hash of
+// all that it is opened with, as far as it comes from the environment as well: the hosts,
+// the database and the schema, and the password and so on. Files aren't read for the hash,
+// but for the one that PGPASSFILE names.
+func (o Options) Identify() (location string, settings [sha256.Size]byte, err error) {
 	o.setDefaults()
 	cfg, err := o.config()
 	if err != nil {
-		return "", err
+		return "", settings, err
 	}
-	return nameOf(cfg.ConnConfig, o.Schema), nil
+	c := cfg.ConnConfig
+	hosts := hostsOf(c)
+	// The password comes as bytes: as text, those that aren't UTF-8 look alike.
+	text, err := json.Marshal([]any{
+		hosts, c.Database, c.User, []byte(c.Password), c.RuntimeParams, o.Parameters, o.TLS != nil,
+		o.Schema, o.NoCreate, o.UnsafeDurability, o.MaxConnections, o.Timeout,
+	})
+	if err != nil {
+		return "", settings, err
+	}
+	slices.Sort(hosts)
+	return locate(c, hosts, o.Schema), sha256.Sum256(text), nil
 }
 
 // idleFor is how long a connection is kept that nobody uses.
@@ -156,7 +171,7 @@ func (o *Options) config() (*pgxpool.Config, error) {
 	}
 	cfg, err := pgxpool.ParseConfig(text)
 	if err != nil {
-		return nil, err
+		return nil, withoutConnString(err)
 	}
 	c := cfg.ConnConfig
 	if o.Password != "" {
@@ -178,9 +193,20 @@ func (o *Options) config() (*pgxpool.Config, error) {
 	// Poolers that give each transaction another connection know no prepared statements.
 	c.DefaultQueryExecMode = pgx.QueryExecModeExec
 	c.StatementCacheCapacity, c.DescriptionCacheCapacity = 0, 0
+	c.OnNotice = noticed
 	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = int32(o.MaxConnections), 0, 0
 	cfg.MaxConnIdleTime = idleFor
 	return cfg, nil
+}
+
+// withoutConnString returns an error of the client without what it was about, which may
+// have a secret in it.
+func withoutConnString(err error) error {
+	text := err.Error()
+	if i := strings.LastIndex(text, "`: "); i >= 0 {
+		text = text[i+3:]
+	}
+	return errors.New("how to connect can't be used: " + text)
 }
 
 // connString is what says where the server is, as the client reads it.
@@ -285,13 +311,17 @@ func hostsOf(c *pgx.ConnConfig) []string {
 
 // nameOf names a store in errors: where it is, never how to get in.
 func nameOf(c *pgx.ConnConfig, schema string) string {
+	return "postgres " + locate(c, hostsOf(c), schema)
+}
+
+func locate(c *pgx.ConnConfig, hosts []string, schema string) string {
 	database := c.Database
 	if database == "" {
 		database = c.User // the server's default
 	}
-	name := "postgres " + strings.Join(hostsOf(c), ",") + "/" + database
+	place := strings.Join(hosts, ",") + "/" + database
 	if schema != DefaultSchema {
-		name += " schema " + schema
+		place += " schema " + schema
 	}
-	return name
+	return place
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
@@ -131,4 +132,25 @@ func (s *Store) inspectAgain(ctx context.Context, conn *pgx.Conn) error {
 		s.nextInspect.Store(0) // and before the next beat
 	}
 	return err
+}
+
+// uncopied is the key in a connection's data that says that a transaction was acknowledged
+// without the standbys that it had to wait for: somebody cancelled the wait, which the
+// server tells as a mere warning.
+const uncopied = "uncopied"
+
+func noticed(conn *pgconn.PgConn, n *pgconn.Notice) {
+	if n.Routine == "SyncRepWaitForLSN" {
+		conn.CustomData()[uncopied] = true
+	}
+}
+
+// copied returns an error if a transaction on the connection was acknowledged too early.
+func copied(conn *pgx.Conn) error {
+	data := conn.PgConn().CustomData()
+	if _, ok := data[uncopied]; !ok {
+		return nil
+	}
+	delete(data, uncopied)
+	return refuse("somebody cancelled its wait for the standbys (synchronous_standby_names), which may lack the transaction")
 }
