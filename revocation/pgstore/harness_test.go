@@ -46,11 +46,17 @@ func needPostgres(t testing.TB) string {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		return filepath.Dir(path)
 	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("CI is set, but this test needs initdb and postgres")
-	}
-	t.Skip("this test needs PostgreSQL: initdb and postgres")
+	missing(t, "PostgreSQL's initdb and postgres")
 	return ""
+}
+
+// missing skips the test for want of a program, or fails it where everything must be there.
+func missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("CI is set, but this test needs %s", what)
+	}
+	t.Skipf("this test needs %s", what)
 }
 
 // unprivileged returns who the server runs as: it refuses to run as root.
@@ -433,5 +439,18 @@ func (f *follower) wait(t testing.TB) error {
 	case <-time.After(20 * time.Second):
 		t.Fatal("Follow doesn't end")
 		return nil
+	}
+}
+
+// writeFor writes a file that the server's user can read.
+func writeFor(t testing.TB, sv *server, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if sv.as != nil {
+		if err := os.Chown(path, int(sv.as.Uid), int(sv.as.Gid)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -81,7 +81,11 @@ func (s *Store) prepare(ctx context.Context, conn *pgx.Conn) error {
 			sql = s.sql.createTables
 		}
 		// Several statements at once.
-		_, err = tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
+		if _, err = tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil || t.records {
+			return err
+		}
+		// What was made now may be the sequence alone.
+		_, err = tx.Exec(ctx, s.sql.advance)
 		return err
 	})
 }

@@ -49,7 +49,7 @@ const createEpoch = `INSERT INTO {schema}.meta (version) VALUES ({version}) ON C
 
 // statements are those that a store needs, with the names of its tables.
 type statements struct {
-	look, createSchema, createTables, createEpoch string
+	look, createSchema, createTables, createEpoch, advance string
 
 	append, read, note, head, prune string
 }
@@ -58,7 +58,8 @@ func newStatements(schema string) statements {
 	var s statements
 	for to, text := range map[*string]string{
 		&s.look: look, &s.createSchema: `CREATE SCHEMA {schema}`, &s.createTables: createTables, &s.createEpoch: createEpoch,
-		&s.append: appendRecords, &s.read: readRecords, &s.note: noteBeat, &s.head: readHead, &s.prune: pruneRecords,
+		&s.advance: `SELECT setval('{literal}.numbers', max(number)) FROM {schema}.records HAVING max(number) > 0`,
+		&s.append:  appendRecords, &s.read: readRecords, &s.note: noteBeat, &s.head: readHead, &s.prune: pruneRecords,
 	} {
 		*to = expand(schema, text)
 	}
