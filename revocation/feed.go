@@ -30,7 +30,9 @@ type Feed interface {
 	//
 	// The store remembers each node's last beat, as durably as what is appended, until it
 	// is told to forget it, whatever its clock does: Head.Nodes has all of them, this one
-	// and every one that was acknowledged before Beat was called.
+	// and every one that was acknowledged before Beat was called. A beat and an Append that
+	// happen at the same time don't miss each other both ways: the beat's head covers the
+	// records, or whoever calls Beat after their Append has returned sees the beat.
 	Beat(ctx context.Context, b Beat) (Head, error)
 
 	// Covers reports whether a position is at or behind another one, both of one

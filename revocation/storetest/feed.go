@@ -39,6 +39,7 @@ func RunFeed(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"Beat's head covers what was acknowledged", testBeatHead},
 		{"nodes see each other's beats", testBeatNodes},
 		{"nodes that beat at once see each other", testBeatsAtOnce},
+		{"a beat sees an Append, or is seen after it", testBeatMeetsAppend},
 		{"a node is forgotten when that is said, and not before", testBeatForgets},
 		{"lists agree whatever comes twice and out of order", testLists},
 		{"a million records", testMillion},

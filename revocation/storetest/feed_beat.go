@@ -169,6 +169,48 @@ func testBeatsAtOnce(t *testing.T, open Opener) {
 	beating.Wait()
 }
 
+// testBeatMeetsAppend has a node's first beat and an Append happen at the same time. They may
+// miss each other one way, never both: else the node could accept what was revoked while
+// whoever revoked it knows of no such node.
+func testBeatMeetsAppend(t *testing.T, open Opener) {
+	revoker, joiner := openFeed(t, open), openFeed(t, open)
+	random := newRandom(t, 4)
+	missed := 0
+	for i := range 80 {
+		id := fmt.Sprintf("joiner %d", i)
+		// Which one begins, and by how much.
+		joins, appends := time.Duration(random.IntN(3000))*time.Microsecond, time.Duration(0)
+		if i%2 == 0 {
+			joins, appends = appends, joins
+		}
+		joined := make(chan revocation.Head, 1)
+		go func() {
+			defer close(joined)
+			time.Sleep(joins)
+			head, err := joiner.Beat(background, revocation.Beat{Node: id, Number: 1})
+			if err != nil {
+				t.Errorf("Beat: %v", err)
+				return
+			}
+			joined <- head
+		}()
+		time.Sleep(appends)
+		appendTo(t, revoker, newBatch(batchName(i), 1)...)
+		after := beat(t, revoker, revocation.Beat{Node: "revoker", Number: uint64(1 + i), Forget: map[string]uint64{fmt.Sprintf("joiner %d", i-1): 1}})
+		head, ok := <-joined
+		if !ok {
+			return
+		}
+		if _, seen := nodeOf(after, id); !seen {
+			missed++
+			if !revoker.Covers(head.Position, after.Position) {
+				t.Fatalf("the beat of %q didn't see a record, and wasn't seen by whoever had appended it", id)
+			}
+		}
+	}
+	t.Logf("%d of 80 beats came after the other one's", missed)
+}
+
 // testBeatForgets: a node stays until somebody says that it is to be forgotten, and not if it
 // has beaten since then.
 func testBeatForgets(t *testing.T, open Opener) {

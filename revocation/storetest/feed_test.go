@@ -6,6 +6,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"regexp"
@@ -47,6 +48,7 @@ func TestFeedFaults(t *testing.T) {
 		"covers nothing":               "positions_are_the_same",
 		"head too low":                 "Beat's_head_covers",
 		"forgets beats":                "nodes_see_each_other",
+		"reads before it notes":        "a_beat_sees_an_Append",
 		"keeps beats":                  "a_node_is_forgotten",
 		"forgets who has beaten again": "a_node_is_forgotten",
 		"takes any position":           "a_position_of_another_store",
@@ -180,15 +182,24 @@ func (m *memoryFeed) Beat(ctx context.Context, b revocation.Beat) (revocation.He
 	if err != nil {
 		return revocation.Head{}, err
 	}
-	if m.fault == "head too low" {
-		n = max(n-1, 0)
+	if m.fault == "reads before it notes" {
+		time.Sleep(rand.N(4 * time.Millisecond))
 	}
 	m.shared.nodesMu.Lock()
 	defer m.shared.nodesMu.Unlock()
-	head := revocation.Head{Position: m.position(n), Time: time.Now()}
 	forget := b.Forget
 	b.Forget = nil
+	head := revocation.Head{Time: time.Now()}
 	m.shared.nodes[b.Node] = revocation.NodeStatus{Beat: b, At: head.Time}
+	if m.fault != "reads before it notes" {
+		m.disk.Lock()
+		n = len(m.disk.records)
+		m.disk.Unlock()
+	}
+	if m.fault == "head too low" {
+		n = max(n-1, 0)
+	}
+	head.Position = m.position(n)
 	for id, node := range m.shared.nodes {
 		number, gone := forget[id]
 		gone = gone && m.fault != "keeps beats" && (number == node.Number || m.fault == "forgets who has beaten again")
