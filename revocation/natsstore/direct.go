@@ -31,7 +31,11 @@ var (
 )
 
 // lastOf returns the last message on each subject, up to a number if that isn't 0.
-func (s *Store) lastOf(ctx context.Context, sess *session, stream string, subjects []string, upTo uint64) (found []stored, err error) {
+func (s *Store) lastOf(ctx context.Context, sess *session, stream string, subjects []string, upTo uint64) ([]stored, error) {
+	return ask(ctx, s, func(ctx context.Context) ([]stored, error) { return s.lastOnce(ctx, sess, stream, subjects, upTo) })
+}
+
+func (s *Store) lastOnce(ctx context.Context, sess *session, stream string, subjects []string, upTo uint64) (found []stored, err error) {
 	request, err := json.Marshal(struct {
 		MultiLast []string `json:"multi_last"`
 		UpToSeq   uint64   `json:"up_to_seq,omitempty"`

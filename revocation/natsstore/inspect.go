@@ -141,13 +141,7 @@ func (s *Store) inspectAgain(ctx context.Context, sess *session) error {
 
 // stream returns what a stream is, which is made if need be.
 func (s *Store) stream(ctx context.Context, sess *session, config func(replicas int) jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
-	timed, cancel := s.timed(ctx)
-	defer cancel()
-	info, err := s.findOrMake(timed, sess, config)
-	if err != nil && timed.Err() != nil && ctx.Err() == nil {
-		err = &ended{context.Cause(timed), err}
-	}
-	return info, err
+	return ask(ctx, s, func(ctx context.Context) (*jetstream.StreamInfo, error) { return s.findOrMake(ctx, sess, config) })
 }
 
 func (s *Store) findOrMake(ctx context.Context, sess *session, config func(replicas int) jetstream.StreamConfig) (*jetstream.StreamInfo, error) {

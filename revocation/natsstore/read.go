@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,62 +37,66 @@ type delivered struct {
 // reader hands out the messages of a stream.
 type reader struct {
 	sess      *session
+	consumer  jetstream.Consumer
+	consuming jetstream.ConsumeContext
+	remove    string // the subject by which the consumer is deleted
 	messages  chan delivered
 	failed    chan error
 	done      chan struct{}
-	consuming jetstream.ConsumeContext
-	remove    string // the subject by which the consumer is deleted
-	pending   uint64 // how many messages there were at the beginning
+	received  atomic.Uint64 // messages
+	patience  time.Time     // until when a consumer may be unknown that was just made
 }
 
-// read makes a reader of what is on some subjects from a number on.
+// read makes a reader of what a consumer is to hand out.
 func (s *Store) read(ctx context.Context, sess *session, stream string, config jetstream.ConsumerConfig) (*reader, error) {
 	config.AckPolicy = jetstream.AckNonePolicy
 	config.InactiveThreshold = idleAfter
 	config.MemoryStorage = true
 	config.Replicas = 1
-	creating, cancel := s.timed(ctx)
-	defer cancel()
-	consumer, err := sess.js.CreateConsumer(creating, stream, config)
+	consumer, err := ask(ctx, s, func(ctx context.Context) (jetstream.Consumer, error) {
+		return sess.js.CreateConsumer(ctx, stream, config)
+	})
 	if err != nil {
-		if cause := context.Cause(creating); cause != nil && ctx.Err() == nil {
-			err = &ended{cause, err}
-		}
 		return nil, err
 	}
-	info := consumer.CachedInfo()
 	r := &reader{
 		sess:     sess,
+		consumer: consumer,
+		remove:   "$JS.API.CONSUMER.DELETE." + stream + "." + consumer.CachedInfo().Name,
 		messages: make(chan delivered, readAhead),
 		failed:   make(chan error, 1),
 		done:     make(chan struct{}),
-		remove:   "$JS.API.CONSUMER.DELETE." + stream + "." + info.Name,
-		pending:  info.NumPending,
+		patience: time.Now().Add(s.opts.Timeout),
 	}
-	expected := uint64(1)
-	r.consuming, err = consumer.Consume(func(m jetstream.Msg) {
-		about, err := m.Metadata()
-		switch {
-		case err != nil:
-			r.fail(err)
-			return
-		case about.Sequence.Consumer != expected:
-			r.fail(errGap)
-			return
-		}
-		expected++
-		d := delivered{mark{about.Sequence.Stream, about.Timestamp.UnixNano()}, m.Subject(), m.Data(), about.NumPending}
-		select {
-		case r.messages <- d:
-		case <-r.done:
-		}
-	}, jetstream.PullMaxMessages(readAhead), jetstream.PullHeartbeat(heartbeat), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-		r.fail(err)
-	}))
-	if err != nil {
+	if err := r.consume(); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// consume asks for messages. The library goes on asking; what it does about failures is no
+// matter here, since any of them ends the reader.
+func (r *reader) consume() (err error) {
+	r.consuming, err = r.consumer.Consume(r.receive,
+		jetstream.PullMaxMessages(readAhead), jetstream.PullHeartbeat(heartbeat),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { r.fail(err) }))
+	return err
+}
+
+// receive takes in a message. None may be missing among those that the server has sent.
+func (r *reader) receive(m jetstream.Msg) {
+	about, err := m.Metadata()
+	if err == nil && about.Sequence.Consumer != r.received.Add(1) {
+		err = errGap
+	}
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	select {
+	case r.messages <- delivered{mark{about.Sequence.Stream, about.Timestamp.UnixNano()}, m.Subject(), m.Data(), about.NumPending}:
+	case <-r.done:
+	}
 }
 
 var errGap = errors.New("the server left out messages of a consumer")
@@ -112,18 +117,37 @@ func (r *reader) close() {
 
 // next waits for a message.
 func (r *reader) next(ctx context.Context) (delivered, error) {
-	select {
-	case d := <-r.messages:
-		return d, nil
-	default:
+	for {
+		if d, ok := r.ready(); ok {
+			return d, nil
+		}
+		select {
+		case d := <-r.messages:
+			return d, nil
+		case <-ctx.Done():
+			return delivered{}, ctx.Err()
+		case err := <-r.failed:
+			if err = r.insist(ctx, err); err != nil {
+				return delivered{}, err
+			}
+		}
 	}
+}
+
+// insist asks again where a server of a cluster hasn't heard yet that the consumer is
+// there. Else it returns the error.
+func (r *reader) insist(ctx context.Context, err error) error {
+	if !errors.Is(err, nats.ErrNoResponders) || r.received.Load() > 0 || time.Now().After(r.patience) {
+		return err
+	}
+	r.consuming.Stop()
+	timer := time.NewTimer(firstRetry)
+	defer timer.Stop()
 	select {
-	case d := <-r.messages:
-		return d, nil
-	case err := <-r.failed:
-		return delivered{}, err
+	case <-timer.C:
+		return r.consume()
 	case <-ctx.Done():
-		return delivered{}, ctx.Err()
+		return ctx.Err()
 	}
 }
 
@@ -293,13 +317,10 @@ func (s *Store) api(ctx context.Context, sess *session, subject string, request,
 	if err != nil {
 		return err
 	}
-	timed, cancel := s.timed(ctx)
-	defer cancel()
-	answer, err := sess.conn.RequestWithContext(timed, "$JS.API."+subject, body)
+	answer, err := ask(ctx, s, func(ctx context.Context) (*nats.Msg, error) {
+		return sess.conn.RequestWithContext(ctx, "$JS.API."+subject, body)
+	})
 	if err != nil {
-		if cause := context.Cause(timed); cause != nil && ctx.Err() == nil {
-			err = &ended{cause, err}
-		}
 		return err
 	}
 	var failed struct {

@@ -109,9 +109,16 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// Between attempts to reach a stream for which nobody answers.
+const (
+	firstRetry = 10 * time.Millisecond
+	lastRetry  = 250 * time.Millisecond
+)
+
 // run calls f with a session. f's context ends with ctx, with the session, whose end is its
-// cause then, and when the store is closed. Where the server has no such stream it is made,
-// and f is called again; so f must have done nothing then.
+// cause then, and when the store is closed. Where nobody answers for a stream, it is made
+// if it isn't there, or its servers are choosing a leader; f is called again then, so it
+// must have done nothing that can't be done twice.
 func (s *Store) run(ctx context.Context, f func(context.Context, *session) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -120,18 +127,26 @@ func (s *Store) run(ctx context.Context, f func(context.Context, *session) error
 		return s.errClosed()
 	}
 	defer s.gate.Leave()
-	for again := false; ; again = true {
-		err := s.runOnce(ctx, again, f)
-		if err == nil || again || !isNoStream(err) {
+	began := time.Now()
+	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		err := s.runOnce(ctx, wait > firstRetry, f)
+		if err == nil || !isNoStream(err) || time.Since(began) > s.opts.Timeout {
 			return s.explain(ctx, err)
 		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		case <-s.gate.Closing():
+		}
+		timer.Stop()
 	}
 }
 
 func (s *Store) runOnce(ctx context.Context, again bool, f func(context.Context, *session) error) error {
 	sess, err := s.session(ctx)
 	if err != nil {
-		return err
+		return final(err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -154,9 +169,33 @@ type ended struct{ cause, err error }
 func (e *ended) Error() string   { return e.cause.Error() }
 func (e *ended) Unwrap() []error { return []error{e.cause, e.err} }
 
-// timed returns a context for one request.
+// timed returns a context for what must be done in time.
 func (s *Store) timed(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, s.opts.Timeout, errNoAnswer)
 }
 
 var errNoAnswer = errors.New("no answer in time")
+
+// asks is how often a request is made in the time that there is for it: one to a leader that
+// is just being chosen, or that isn't known everywhere yet, is lost without a sign.
+const asks = 4
+
+// ask makes a request that may be made several times.
+func ask[T any](ctx context.Context, s *Store, request func(context.Context) (T, error)) (value T, err error) {
+	timed, cancel := s.timed(ctx)
+	defer cancel()
+	for {
+		once, cancel := context.WithTimeout(timed, s.opts.Timeout/asks)
+		value, err = request(once)
+		lost := err != nil && once.Err() != nil
+		cancel()
+		switch {
+		case !lost:
+			return value, err
+		case ctx.Err() != nil:
+			return value, ctx.Err()
+		case timed.Err() != nil:
+			return value, &ended{context.Cause(timed), err}
+		}
+	}
+}
