@@ -71,6 +71,7 @@ var (
 	errNoServer  = errors.New("it has no address: name a server by its url, such as nats://127.0.0.1:4222")
 	errServer    = errors.New("the url of a server is nats://host:port, or tls://, ws:// or wss://, without a user, a path or a query")
 	errManyWays  = errors.New("only one of user and password, token, credentials and NKey can be the way in")
+	errFile      = errors.New("the credentials have no JWT, or no seed of a user's NKey: name the file that nsc makes")
 	errSeed      = errors.New("that isn't the seed of a user's NKey, which begins with SU")
 	errPrefix    = errors.New("the prefix has letters, digits, - and _, and 200 of them at most")
 	errReplicas  = errors.New("a stream has from 1 to 5 replicas")
@@ -115,6 +116,13 @@ func (o *Options) validate() error {
 	}
 	if webSockets > 0 && webSockets < len(o.Servers) {
 		return errMixedURLs
+	}
+	if o.Credentials != nil {
+		_, err1 := nkeys.ParseDecoratedJWT(o.Credentials)
+		_, err2 := nkeys.ParseDecoratedUserNKey(o.Credentials)
+		if err1 != nil || err2 != nil {
+			return errFile
+		}
 	}
 	if o.Seed != nil {
 		key, err := nkeys.FromSeed(o.Seed)
