@@ -42,7 +42,7 @@ func (s *Store) Append(ctx context.Context, records []revocation.Record) error {
 				return err
 			}
 		}
-		_, err = s.publish(ctx, sess, s.streams.log, s.streams.logSubject, last.payload, timeToLive(last.expires, now))
+		_, err = s.publish(ctx, sess, s.streams.log, s.streams.logSubject, last.payload, s.timeToLive(last.expires, now))
 		return err
 	})
 }
@@ -55,7 +55,7 @@ func (s *Store) publishParts(ctx context.Context, sess *session, parts []message
 	publishing.SetLimit(atOnce)
 	for i, p := range parts {
 		publishing.Go(func() (err error) {
-			seqs[i], err = s.publish(ctx, sess, s.streams.log, s.streams.parts, p.payload, timeToLive(p.expires, now))
+			seqs[i], err = s.publish(ctx, sess, s.streams.log, s.streams.parts, p.payload, s.timeToLive(p.expires, now))
 			return err
 		})
 	}

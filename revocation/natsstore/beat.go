@@ -118,7 +118,7 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 
 // mark publishes a marker, and returns it and the last message of the log before it.
 func (s *Store) mark(ctx context.Context, sess *session, subject string) (marker, last mark, err error) {
-	seq, err := s.publish(ctx, sess, s.streams.log, subject, preface(kindHead), markerLife)
+	seq, err := s.publish(ctx, sess, s.streams.log, subject, preface(kindHead), s.markerLife)
 	if err != nil {
 		return marker, last, err
 	}

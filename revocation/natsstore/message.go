@@ -137,7 +137,7 @@ const margin = time.Hour
 const longest = 200 * 365 * 24 * time.Hour
 
 // timeToLive returns for how long the server keeps a message; 0 is for good.
-func timeToLive(expires, now time.Time) time.Duration {
+func (s *Store) timeToLive(expires, now time.Time) time.Duration {
 	if expires.Equal(revocation.Never) {
 		return 0
 	}
@@ -145,7 +145,7 @@ func timeToLive(expires, now time.Time) time.Duration {
 	if left > longest {
 		return 0
 	}
-	return time.Duration(math.Ceil((left + margin).Seconds())) * time.Second
+	return time.Duration(math.Ceil((left + s.margin).Seconds())) * time.Second
 }
 
 // message is one that is to be published.

@@ -163,7 +163,8 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		log:     opts.Logger,
 		now:     opts.Clock,
 		streams: newStreams(opts.Prefix),
-		gate:    gate.New(),
+		margin:  margin, markerLife: markerLife,
+		gate: gate.New(),
 	}
 	s.durability.Store("")
 	return s, nil

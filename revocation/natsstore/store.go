@@ -59,6 +59,8 @@ type Store struct {
 	now     func() time.Time
 	streams streams
 
+	margin, markerLife time.Duration // the constants, but for tests
+
 	durability atomic.Value // a string
 	warned     sync.Map     // warnings that were logged
 
