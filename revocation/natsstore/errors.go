@@ -153,6 +153,8 @@ func (s *Store) explainClient(err error) error {
 		return fmt.Errorf("%w: the user lacks a permission: %s", err, rights)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
 		return fmt.Errorf("%w: the user, the password, the token, the credentials or the NKey is wrong, or is missing", err)
+	case errors.Is(err, nats.ErrNkeysNotSupported):
+		return fmt.Errorf("%w: none of its users has an NKey or credentials: use another way in", err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w: JetStream isn't enabled there, or the stream has no leader: see nats stream report", err)
 	case errors.Is(err, nats.ErrMaxPayload):
