@@ -3,10 +3,13 @@
 package natsstore
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
@@ -34,6 +37,16 @@ var errNoNode = errors.New("the beat names no node")
 // tokenOf makes a node's id something that can be in a subject.
 func tokenOf(node string) string { return base64.RawURLEncoding.EncodeToString([]byte(node)) }
 
+// shelves are what the subjects of nodes are put on. A server answers for a thousand
+// subjects at a time, and these can be asked for one by one.
+const shelves = "0123456789abcdef"
+
+// subjectOf returns the subject of a node's beats.
+func (n *streams) subjectOf(node string) string {
+	shelf := shelves[sha256.Sum256([]byte(node))[0]%byte(len(shelves))]
+	return n.nodePrefix + string(shelf) + "." + tokenOf(node)
+}
+
 // Beat notes what a node says, and publishes a marker: what was acknowledged before is in
 // front of it. The node is noted first: one that others don't see yet has to have
 // everything that they have appended by then.
@@ -59,7 +72,7 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 		if err := s.inspectAgain(ctx, sess); err != nil {
 			return err
 		}
-		noted, err := s.publish(ctx, sess, s.streams.nodes, s.streams.nodePrefix+tokenOf(b.Node), text, 0)
+		noted, err := s.publish(ctx, sess, s.streams.nodes, s.streams.subjectOf(b.Node), text, 0)
 		if err != nil {
 			return err
 		}
@@ -180,20 +193,39 @@ type node struct {
 // readNodes returns what all nodes said last, this one and every one that was acknowledged
 // before this one's beat.
 func (s *Store) readNodes(ctx context.Context, sess *session, self string, noted uint64) (nodes []node, err error) {
-	err = s.untilCurrent(ctx, func() (bool, error) {
-		found, err := s.lastOf(ctx, sess, s.streams.nodes, []string{s.streams.nodePrefix + "*"}, 0)
+	nodes, err = s.nodesOn(ctx, sess, s.streams.nodePrefix+"*.*", self, noted)
+	if !errors.Is(err, errTooMany) {
+		return nodes, err
+	}
+	for _, shelf := range shelves {
+		some, err := s.nodesOn(ctx, sess, s.streams.nodePrefix+string(shelf)+".*", self, noted)
 		if errors.Is(err, errTooMany) {
-			found, err = s.readAllNodes(ctx, sess, noted)
+			err = refuse("it remembers more nodes than it can hand out: delete the stream %s, and those that run say again that they do", s.streams.nodes)
 		}
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, some...)
+	}
+	slices.SortFunc(nodes, func(a, b node) int { return cmp.Compare(a.seq, b.seq) })
+	return slices.CompactFunc(nodes, func(a, b node) bool { return a.Node == b.Node }), nil
+}
+
+// nodesOn returns what the nodes on some subjects said last, and this one. A server that
+// hasn't got its beat yet may lack others.
+func (s *Store) nodesOn(ctx context.Context, sess *session, subjects, self string, noted uint64) (nodes []node, err error) {
+	own := s.streams.subjectOf(self)
+	err = s.untilCurrent(ctx, func() (bool, error) {
+		found, err := s.lastOf(ctx, sess, s.streams.nodes, []string{subjects, own}, 0)
 		if err != nil {
 			return false, err
 		}
 		nodes = nodes[:0]
 		current := false
 		for _, m := range found {
+			current = current || m.subject == own && m.mark.seq >= noted
 			if n, ok := parseNode(m); ok {
 				nodes = append(nodes, n)
-				current = current || n.Node == self && n.seq >= noted
 			}
 		}
 		return current, nil

@@ -7,12 +7,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // stored is a message as it stands in a stream.
@@ -95,32 +93,4 @@ func parseStored(m *nats.Msg) (stored, error) {
 		return stored{}, errBadReply
 	}
 	return stored{mark{seq, at.UnixNano()}, m.Header.Get("Nats-Subject"), m.Data}, nil
-}
-
-// readAllNodes does what lastOf does for nodes, as many as there are. It reads on until
-// nothing is pending: a node whose message was replaced meanwhile comes with the new one.
-func (s *Store) readAllNodes(ctx context.Context, sess *session, upTo uint64) ([]stored, error) {
-	r, err := s.read(ctx, sess, s.streams.nodes, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: s.streams.nodePrefix + "*",
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer r.close()
-	last := map[string]stored{}
-	for {
-		d, err := r.next(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("reading the nodes: %w", err)
-		}
-		last[d.subject] = stored{d.mark, d.subject, d.data}
-		if d.mark.seq >= upTo && d.pending == 0 {
-			break
-		}
-	}
-	found := make([]stored, 0, len(last))
-	for _, m := range last {
-		found = append(found, m)
-	}
-	return found, nil
 }

@@ -82,7 +82,7 @@ func (s *Store) nodesConfig(replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              s.streams.nodes,
 		Description:       "The Caddys that share revoked OAuth tokens",
-		Subjects:          []string{s.streams.nodePrefix + "*"},
+		Subjects:          []string{s.streams.nodePrefix + "*.*"},
 		Storage:           jetstream.FileStorage,
 		Replicas:          replicas,
 		MaxMsgsPerSubject: 1,

@@ -132,19 +132,12 @@ func parseRefs(body []byte) (refs []partRef, err error) {
 // records are needed leaves room for clocks that differ already.
 const margin = time.Hour
 
-// longest is up to when a message expires at all. Beyond, the server couldn't count the
-// nanoseconds.
-const longest = 200 * 365 * 24 * time.Hour
-
 // timeToLive returns for how long the server keeps a message; 0 is for good.
 func (s *Store) timeToLive(expires, now time.Time) time.Duration {
 	if expires.Equal(revocation.Never) {
 		return 0
 	}
 	left := max(expires.Sub(now), 0)
-	if left > longest {
-		return 0
-	}
 	return time.Duration(math.Ceil((left + s.margin).Seconds())) * time.Second
 }
 
@@ -172,7 +165,7 @@ func plan(all []blocks.Block, limit int) ([]message, error) {
 	for _, b := range all {
 		size := len(b.Payload) + 2*binary.MaxVarintLen32
 		if prefaceSize+size > limit {
-			return nil, refuse("a record of %d bytes doesn't fit into a message: raise the server's max_payload, and max_msg_size of the stream, to 1 MB", len(b.Payload))
+			return nil, refuse("%d bytes of records don't fit into a message: raise the server's max_payload, and max_msg_size of the stream, to 1 MB", len(b.Payload))
 		}
 		total += size
 		byClass[b.Class] += size

@@ -295,21 +295,23 @@ func TestLimitsThatKeep(t *testing.T) {
 	opts.NoCreate = true
 	s := openStore(t, opts)
 	c := s.logConfig(1)
-	c.Subjects, c.MaxBytes, c.MaxMsgs, c.MaxMsgSize, c.Metadata, c.DenyDelete, c.Compression = []string{"token_revocation.*", "token_revocation.head.>"}, 1<<20, 1000, 2048, nil, false, jetstream.S2Compression
+	c.Subjects, c.MaxBytes, c.MaxMsgs, c.MaxMsgSize, c.Metadata, c.DenyDelete, c.Compression = []string{"token_revocation.*", "token_revocation.head.>"}, 1<<20, 1000, 17000, nil, false, jetstream.S2Compression
 	if _, err := js.CreateStream(background, c); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.CreateStream(background, s.nodesConfig(1)); err != nil {
 		t.Fatal(err)
 	}
-	appendTo(t, s, newBatch("a", 100)...) // in several messages
-	if names, _ := mustLoad(t, s); len(names) != 100 {
-		t.Errorf("%d records are there, want 100", len(names))
+	appendTo(t, s, newBatch("a", 1000)...) // in several messages
+	if names, _ := mustLoad(t, s); len(names) != 1000 {
+		t.Errorf("%d records are there, want 1000", len(names))
 	}
 	wantDurability(t, s, DurabilityStated)
-	long := newRecord("long", time.Hour)
-	long.Reason = strings.Repeat("x", revocation.MaxNoteBytes)
-	long.Selector.Issuer = strings.Repeat("i", revocation.MaxIssuerBytes)
+	long := revocation.Record{ID: revocation.NewID(), Kind: revocation.Reinstatement, Expires: time.Now().Add(time.Hour), Reason: strings.Repeat("x", revocation.MaxNoteBytes)}
+	for range revocation.MaxReinstates {
+		long.Reinstates = append(long.Reinstates, revocation.NewID())
+	}
+	long.Actor, long.Source = long.Reason, long.Reason
 	wantWords(t, "Append of what doesn't fit", s.Append(background, []revocation.Record{long}), "max_msg_size")
 }
 
