@@ -54,14 +54,18 @@ type SharedStore interface {
 // Durable is implemented by what such Stores open.
 type Durable interface {
 	// Durability says in a word what becomes of acknowledged records when the server
-	// fails: durabilityVerified, or what is less. It is empty as long as the server
-	// wasn't reached.
+	// fails: durabilityVerified, durabilityStated, or what is less. It is empty as long as
+	// the server wasn't reached.
 	Durability() string
 }
 
 // durabilityVerified is the durability of a server that has on its disk what it
 // acknowledges.
 const durabilityVerified = "verified"
+
+// durabilityStated is the durability of a server of which the configuration says the same,
+// where the server itself doesn't tell.
+const durabilityStated = "stated"
 
 // Numbered is implemented by what such Stores open, if what is in them is numbered.
 type Numbered interface {

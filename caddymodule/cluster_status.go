@@ -106,7 +106,7 @@ func (c *clusterStatus) wrong(now time.Time) (problems []string) {
 // wrongDurability says what somebody should look after.
 func (s *storeStatus) wrongDurability() (problems []string) {
 	switch s.Durability {
-	case "", durabilityVerified:
+	case "", durabilityVerified, durabilityStated:
 		return nil
 	}
 	return []string{fmt.Sprintf("revocations can be lost although they were acknowledged: the store's durability is %s, not verified; docs/clusters.md says what to set", s.Durability)}

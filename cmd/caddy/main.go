@@ -10,6 +10,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddyrevocation/caddy-revocation/caddymodule"
+	_ "github.com/caddyrevocation/caddy-revocation/caddymodule/nats"
 	_ "github.com/caddyrevocation/caddy-revocation/caddymodule/postgres"
 	_ "github.com/caddyrevocation/caddy-revocation/caddymodule/redis"
 )
