@@ -46,6 +46,13 @@ other users of the machine and the shell's history can see.`,
 	})
 }
 
+// guestCommands are those of stores that are packages of their own.
+var guestCommands []func() *cobra.Command
+
+// AddCommand adds a command to `caddy tokens`. It is for the init functions of packages
+// beside this one.
+func AddCommand(command func() *cobra.Command) { guestCommands = append(guestCommands, command) }
+
 func tokensCommand(cmd *cobra.Command) {
 	cmd.DisableFlagsInUseLine = true
 	cmd.FParseErrWhitelist.UnknownFlags = true // they are those of a command that is misspelled
@@ -58,6 +65,9 @@ func tokensCommand(cmd *cobra.Command) {
 		revokeCommand(), reinstateCommand(), checkCommand(), listCommand(), showCommand(), statusCommand(),
 		exportCommand(), importCommand(), secretCommand(),
 	)
+	for _, command := range guestCommands {
+		cmd.AddCommand(command())
+	}
 }
 
 // knownCommand refuses what isn't a command. It doesn't repeat it: it could be a token.
