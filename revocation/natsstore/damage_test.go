@@ -324,6 +324,81 @@ func TestReplacedWhileRead(t *testing.T) {
 	}
 }
 
+// TestGap loses a message between server and reader.
+func TestGap(t *testing.T) {
+	s := openStore(t, startServer(t).options())
+	appendTo(t, s, newBatch("a", 1)...)
+	appendTo(t, s, newBatch("b", 1)...)
+	sess, err := s.session(background)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.read(background, sess, s.streams.log, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if d, err := r.next(background); err != nil || d.mark.seq != 2 {
+		t.Fatalf("message %d, %v", d.mark.seq, err)
+	}
+	r.received.Add(1)
+	appendTo(t, s, newBatch("c", 1)...)
+	_, err = r.next(background)
+	wantErrorIs(t, "next", err, errGap)
+}
+
+// TestServersThatAreBehind asks a server for what it will only get later, which is what one
+// looks like that is behind the others. Its answers don't count until it has that.
+func TestServersThatAreBehind(t *testing.T) {
+	sv := startServer(t)
+	s := openStore(t, sv.options())
+	appendTo(t, s, newBatch("a", 1)...)
+	if _, err := s.Beat(background, revocation.Beat{Node: "n", Number: 1}); err != nil {
+		t.Fatal(err)
+	}
+	sess, err := s.session(background)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(background, 30*time.Second)
+	defer cancel()
+	subject := s.streams.heads + tokenOf("n")
+	first := publish(t, sv, subject, preface(kindHead))
+	heads, nodes := make(chan uint64, 1), make(chan uint64, 1)
+	go func() {
+		_, last, _ := s.before(ctx, sess, subject, first+2)
+		heads <- last.seq
+	}()
+	go func() {
+		found, _ := s.readNodes(ctx, sess, "n", 3)
+		number := uint64(0)
+		for _, n := range found {
+			number = max(number, n.Number)
+		}
+		nodes <- number
+	}()
+	time.Sleep(100 * time.Millisecond)
+	appendTo(t, s, newBatch("b", 1)...)
+	for number := uint64(2); number <= 3; number++ {
+		select {
+		case at := <-heads:
+			t.Fatalf("the log ends at %d by an answer without the marker", at)
+		case last := <-nodes:
+			t.Fatalf("the node is at its beat %d by an answer without the next", last)
+		case <-time.After(100 * time.Millisecond):
+		}
+		text, _ := json.Marshal(said{Node: "n", Number: number})
+		publish(t, sv, s.streams.subjectOf("n"), text)
+	}
+	publish(t, sv, subject, preface(kindHead))
+	if at := <-heads; at != first+1 {
+		t.Errorf("the log ends at %d, want %d", at, first+1)
+	}
+	if last := <-nodes; last != 3 {
+		t.Errorf("the node is at its beat %d, want 3", last)
+	}
+}
+
 // TestTimeToLive checks that a message is never kept for less than its records need.
 func TestTimeToLive(t *testing.T) {
 	s := openStore(t, Options{Servers: []string{"nats://127.0.0.1:1"}})
