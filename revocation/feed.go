@@ -16,7 +16,8 @@ type Feed interface {
 	// Follow calls apply with the records after a position, in the order of the
 	// sequence and without a gap, as they are appended, with the position of the last
 	// one. It returns when ctx ends, when apply returns an error, which it returns, or
-	// when the store fails. The batch is apply's only until it returns.
+	// when the store fails. The batch is apply's only until it returns. It is empty where
+	// the sequence has something that is no record: the position counts all the same.
 	//
 	// An error that wraps ErrFeedBroken says that the position isn't one of the
 	// sequence any more: the store has lost records, was replaced, or was restored. Then

@@ -135,6 +135,12 @@ func (s *Store) mark(ctx context.Context, sess *session, subject string) (marker
 	if err != nil {
 		return marker, last, err
 	}
+	return s.before(ctx, sess, subject, seq)
+}
+
+// before returns a marker by its number, and the last message of the log before it. A server
+// that hasn't got the marker yet may lack what is before it.
+func (s *Store) before(ctx context.Context, sess *session, subject string, seq uint64) (marker, last mark, err error) {
 	err = s.untilCurrent(ctx, func() (bool, error) {
 		found, err := s.lastOf(ctx, sess, s.streams.log, []string{s.streams.logSubject, subject}, seq)
 		if err != nil {
@@ -148,7 +154,6 @@ func (s *Store) mark(ctx context.Context, sess *session, subject string) (marker
 				last = m.mark
 			}
 		}
-		// A server that hasn't got the marker yet may lack what is before it.
 		return marker.seq == seq, nil
 	})
 	return marker, last, err

@@ -99,7 +99,6 @@ func (sv *server) start(t testing.TB) {
 func (sv *server) run(t testing.TB) {
 	t.Helper()
 	cmd := exec.Command(needNATS(t), "-c", sv.config)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

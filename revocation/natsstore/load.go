@@ -149,11 +149,13 @@ func (s *Store) follow(ctx context.Context, sess *session, p position, there boo
 	if there {
 		// The consumer begins with it: else it reads another stream than the one that was
 		// asked.
-		d, err := r.next(ctx)
-		if err != nil {
+		d, ok, err := r.nextWithin(ctx, followLooks)
+		switch {
+		case err != nil:
 			return err
-		}
-		if d.mark != p.mark {
+		case !ok:
+			return errBehind
+		case d.mark != p.mark:
 			return errMovedOn
 		}
 	}
