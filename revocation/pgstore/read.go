@@ -19,7 +19,7 @@ type cutAt struct {
 	version int
 	history string
 	pruned  mark  // the last record that was removed
-	last    mark  // the last one that is there
+	last    mark  // the last one that is there behind it
 	tag     int64 // of what stands at the position; 0: nothing
 }
 
