@@ -31,7 +31,7 @@ func (s *Store) Append(ctx context.Context, records []revocation.Record) error {
 		var added int
 		var fsync, commit string
 		var known bool
-		err = conn.QueryRow(ctx, s.sql.append, tag, expires, payloads, s.channel).Scan(&added, &fsync, &commit, nil, &known)
+		err = queryRow(ctx, conn, []any{&added, &fsync, &commit, nil, &known}, s.sql.append, tag, expires, payloads, s.channel)
 		switch {
 		case err != nil:
 			return none, err

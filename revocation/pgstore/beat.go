@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -52,16 +51,24 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 	if err != nil {
 		return none, err
 	}
-	note := []any{b.Node, strconv.FormatUint(b.Number, 10), string(text), []string{}, []string{}}
+	ids, numbers := []string{}, []string{}
 	for id, number := range b.Forget {
-		note[3] = append(note[3].([]string), id)
-		note[4] = append(note[4].([]string), strconv.FormatUint(number, 10))
+		ids = append(ids, id)
+		numbers = append(numbers, strconv.FormatUint(number, 10))
 	}
 	a, err := call(ctx, s, func(ctx context.Context, conn *pgx.Conn) (a answer, err error) {
 		if err := s.inspectAgain(ctx, conn); err != nil {
 			return a, err
 		}
-		if err := a.ask(ctx, conn, s.sql.note, note, s.sql.head, []any{applied.mark.number}); err != nil {
+		note, err := newStatement(conn.TypeMap(), s.sql.note, b.Node, strconv.FormatUint(b.Number, 10), string(text), ids, numbers)
+		if err != nil {
+			return a, err
+		}
+		head, err := newStatement(conn.TypeMap(), s.sql.head, applied.mark.number)
+		if err != nil {
+			return a, err
+		}
+		if err := a.ask(ctx, conn, note, head); err != nil {
 			return a, err
 		}
 		if err := errors.Join(checkVersion(s, a.version), copied(conn)); err != nil {
@@ -87,38 +94,16 @@ type answer struct {
 }
 
 // ask sends both statements in one go.
-func (a *answer) ask(ctx context.Context, conn *pgx.Conn, note string, noteArgs []any, head string, headArgs []any) error {
-	m := conn.TypeMap()
+func (a *answer) ask(ctx context.Context, conn *pgx.Conn, note, head statement) error {
 	p := conn.PgConn().StartPipeline(ctx)
-	err := send(p, m, note, noteArgs)
+	p.SendQueryParams(note.sql, note.values, note.types, note.formats, nil)
+	p.SendPipelineSync() // the end of a transaction
+	p.SendQueryParams(head.sql, head.values, head.types, head.formats, binary)
+	err := p.Sync()
 	if err == nil {
-		p.SendPipelineSync()
-		err = send(p, m, head, headArgs)
-	}
-	if err == nil {
-		err = p.Sync()
-	}
-	if err == nil {
-		err = a.receive(p, m)
+		err = a.receive(p, conn.TypeMap())
 	}
 	return errors.Join(err, p.Close())
-}
-
-// send has a statement follow in a pipeline, its arguments as text.
-func send(p *pgconn.Pipeline, m *pgtype.Map, sql string, args []any) error {
-	values := make([][]byte, len(args))
-	for i, arg := range args {
-		t, ok := m.TypeForValue(arg)
-		if !ok {
-			return fmt.Errorf("argument %d has no type at the server", 1+i)
-		}
-		var err error
-		if values[i], err = m.Encode(t.OID, pgtype.TextFormatCode, arg, []byte{}); err != nil {
-			return err
-		}
-	}
-	p.SendQueryParams(sql, values, nil, nil, nil)
-	return nil
 }
 
 // receive reads what comes back: of the first statement that it is done, of the second one
@@ -126,7 +111,7 @@ func send(p *pgconn.Pipeline, m *pgtype.Map, sql string, args []any) error {
 func (a *answer) receive(p *pgconn.Pipeline, m *pgtype.Map) error {
 	rows := 0
 	fields := append(a.fields(), &a.time, &a.ids, &a.numbers, &a.times, &a.said)
-	for statement := 0; ; {
+	for {
 		results, err := p.GetResults()
 		if err != nil {
 			return err
@@ -137,23 +122,12 @@ func (a *answer) receive(p *pgconn.Pipeline, m *pgtype.Map) error {
 				return errNoTables
 			}
 			return nil
-		case *pgconn.PipelineSync:
-			statement++
 		case *pgconn.ResultReader:
-			for r.NextRow() {
-				rows++
-				for i, value := range r.Values() {
-					if err := m.Scan(r.FieldDescriptions()[i].DataTypeOID, r.FieldDescriptions()[i].Format, value, fields[i]); err != nil {
-						return err
-					}
-				}
-			}
-			if _, err := r.Close(); err != nil {
+			n, err := scan(r, m, fields)
+			if err != nil {
 				return err
 			}
-			if statement == 1 && rows == 0 {
-				return errNoTables
-			}
+			rows += n
 		}
 	}
 }

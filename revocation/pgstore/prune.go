@@ -28,7 +28,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (removed int, err e
 			return removed, nil
 		}
 		n, err := call(ctx, s, func(ctx context.Context, conn *pgx.Conn) (n int, err error) {
-			err = conn.QueryRow(ctx, s.sql.prune, before, int64(pruneChunk)).Scan(&n)
+			err = queryRow(ctx, conn, []any{&n}, s.sql.prune, before, int64(pruneChunk))
 			return n, err
 		})
 		removed += n

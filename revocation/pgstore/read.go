@@ -19,7 +19,7 @@ type cutAt struct {
 	version int
 	history string
 	pruned  mark  // the last record that was removed
-	last    mark  // the last one that is there
+	last    mark  // the last one that is there behind it
 	tag     int64 // of what stands at the position; 0: nothing
 }
 
@@ -75,7 +75,7 @@ func (p *page) end() position {
 func (s *Store) read(ctx context.Context, after int64) (page, error) {
 	return call(ctx, s, func(ctx context.Context, conn *pgx.Conn) (p page, err error) {
 		fields := append(p.fields(), &p.numbers, &p.tags, &p.payloads)
-		err = conn.QueryRow(ctx, s.sql.read, after, int64(pageRecords)).Scan(fields...)
+		err = queryRow(ctx, conn, fields, s.sql.read, after, int64(pageRecords))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return p, errNoTables
 		}

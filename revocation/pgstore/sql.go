@@ -82,15 +82,19 @@ const look = `SELECT to_regnamespace('{literal}') IS NOT NULL,
 // appendRecords adds records: $1 is their tag, $2 and $3 their expiries and payloads, $4
 // the channel. The row in meta is locked before the first number is taken. A sequence that
 // was set back adds nothing: nodes would take its numbers for those that they have.
+//
+// Nobody looks for the last record before what was removed: while a transaction is open
+// elsewhere, the server has to pass over everything there that it can't clean up.
 const appendRecords = `WITH m AS MATERIALIZED (
-	SELECT pruned FROM {schema}.meta WHERE version = {version} FOR NO KEY UPDATE
+	SELECT GREATEST((SELECT max(r.number) FROM {schema}.records r WHERE r.number > m.pruned), m.pruned) AS last
+	FROM {schema}.meta m WHERE m.version = {version} FOR NO KEY UPDATE OF m
 ), added AS (
 	INSERT INTO {schema}.records (number, tag, expires, payload)
 	SELECT nextval('{literal}.numbers'), $1::bigint, r.expires, r.payload
 	FROM (
 		SELECT u.expires, u.payload
 		FROM m CROSS JOIN unnest($2::timestamptz[], $3::bytea[]) WITH ORDINALITY u (expires, payload, place)
-		WHERE (SELECT last_value FROM {schema}.numbers) >= GREATEST((SELECT max(number) FROM {schema}.records), m.pruned)
+		WHERE (SELECT last_value FROM {schema}.numbers) >= m.last
 		ORDER BY u.place
 	) r
 	RETURNING number
@@ -106,7 +110,7 @@ const history = `m.epoch::text || '.' || (SELECT system_identifier FROM pg_contr
 const cut = `m.version, ` + history + `, m.pruned, m.pruned_tag, COALESCE(h.number, 0), COALESCE(h.tag, 0), COALESCE(c.tag, 0)`
 
 const cutFrom = `FROM {schema}.meta m
-LEFT JOIN LATERAL (SELECT number, tag FROM {schema}.records ORDER BY number DESC LIMIT 1) h ON true
+LEFT JOIN LATERAL (SELECT number, tag FROM {schema}.records WHERE number > m.pruned ORDER BY number DESC LIMIT 1) h ON true
 LEFT JOIN LATERAL (SELECT tag FROM {schema}.records WHERE number = $1::bigint) c ON true`
 
 // readRecords takes a cut, and up to $2 records behind $1 with it.
