@@ -58,6 +58,7 @@ var engines = []struct {
 	make func(testing.TB) engine
 }{
 	{"redis", newRedis},
+	{"postgres", newPostgres},
 }
 
 // onEachEngine runs a test on each engine that is an E, which is started for it.
@@ -84,7 +85,10 @@ type server struct {
 // run starts a command that ends with the tests, and waits until it listens.
 func (s *server) run(t testing.TB, cmd *exec.Cmd, address string) {
 	t.Helper()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -51,10 +51,9 @@ func (e *redisEngine) start(t testing.TB) {
 		"--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0",
 		"--requirepass", e.password(), "--masterauth", e.password()}, e.args...)...)
 	if e.clock != "" {
-		// The library reads the file whenever the server asks for the time, and leaves the
-		// clock alone that doesn't jump. It asks for memory before it is ready, and the
-		// server's allocator for the time before it has any: that of libc doesn't.
-		cmd.Env = append(os.Environ(), "LD_PRELOAD="+faketime(t)+" libc.so.6", "FAKETIME_TIMESTAMP_FILE="+e.clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1")
+		// The library asks for memory before it is ready, and the server's allocator for the
+		// time before it has any: that of libc doesn't.
+		cmd.Env = withClock(t, e.clock, " libc.so.6")
 	}
 	e.run(t, cmd, e.address())
 }
@@ -120,12 +119,7 @@ func (e *redisEngine) setClock(t testing.TB, ahead time.Duration) {
 	t.Helper()
 	first := e.clock == ""
 	e.clock = filepath.Join(e.dir, "clock")
-	if err := os.WriteFile(e.clock+".new", fmt.Appendf(nil, "%+d", int(ahead.Seconds())), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(e.clock+".new", e.clock); err != nil {
-		t.Fatal(err)
-	}
+	writeClock(t, e.clock, ahead)
 	if first {
 		e.kill()
 		e.start(t)
@@ -134,16 +128,6 @@ func (e *redisEngine) setClock(t testing.TB, ahead time.Duration) {
 	if off := time.Until(now) - ahead; err != nil || off.Abs() > 10*time.Second {
 		t.Fatalf("the server's clock is %s from where it should be: %v", off, err)
 	}
-}
-
-// faketime returns the library that gives a process a clock of its own.
-func faketime(t testing.TB) string {
-	t.Helper()
-	found, _ := filepath.Glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
-	if len(found) == 0 {
-		missing(t, "libfaketime")
-	}
-	return found[0]
 }
 
 // pollute adds to each stream: garbage behind everything, under a number that is a time; an

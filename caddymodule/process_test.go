@@ -51,6 +51,9 @@ func TestMain(m *testing.M) {
 	if built.path != "" {
 		os.RemoveAll(filepath.Dir(built.path))
 	}
+	if filled.dir != "" {
+		os.RemoveAll(filled.dir)
+	}
 	os.Exit(code)
 }
 
@@ -239,7 +242,7 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
-func fillDisk(t *testing.T, file string) {
+func fillDisk(t testing.TB, file string) {
 	t.Helper()
 	f, err := os.Create(file)
 	if err != nil {
