@@ -12,7 +12,7 @@ import (
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
-var benchRecords = flag.Int("records", 200_000, "records in the store that BenchmarkLoad reads")
+var benchRecords = flag.Int("records", 50_000, "records in the store that BenchmarkLoad reads")
 
 // BenchmarkAppend has stores that append one record at a time, as a node does when its
 // batches are small, and one that appends many at a time.
@@ -49,6 +49,7 @@ func BenchmarkLoad(b *testing.B) {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
 			sv := startServer(b, "fsync=off")
 			opts := sv.options()
+			opts.Timeout = time.Minute // while it is filled
 			opts.UnsafeDurability = true
 			s := open(b, opts)
 			n := *benchRecords
