@@ -45,7 +45,7 @@ func (s *Store) prepare(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	if s.opts.NoCreate {
-		return refuse("the tables in schema %s are missing or incomplete, and creating them is turned off: run the SQL that pgstore.Schema returns and the documentation shows", s.opts.Schema)
+		return refuse("the tables in schema %s are missing or incomplete, and creating them is turned off: run the SQL that `caddy tokens schema` prints", s.opts.Schema)
 	}
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1::bigint)`, lockKey(s.opts.Schema)); err != nil {
