@@ -64,7 +64,7 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 		if err := a.ask(ctx, conn, s.sql.note, note, s.sql.head, []any{applied.mark.number}); err != nil {
 			return a, err
 		}
-		if err := errors.Join(checkVersion(s, a.version), copied(conn)); err != nil {
+		if err := errors.Join(checkVersion(s, a.cutAt.version), s.judge(a.settings), copied(conn)); err != nil {
 			return a, err
 		}
 		if b.Applied != "" {
@@ -85,6 +85,7 @@ type answer struct {
 	ids, numbers, said []string
 	times              []pgtype.Timestamptz
 	tags               []int64 // of what stands at their positions; 0: nothing
+	settings
 }
 
 // ask sends both statements in one go.
@@ -126,7 +127,7 @@ func send(p *pgconn.Pipeline, m *pgtype.Map, sql string, args []any) error {
 // a row.
 func (a *answer) receive(p *pgconn.Pipeline, m *pgtype.Map) error {
 	rows := 0
-	fields := append(a.fields(), &a.time, &a.ids, &a.numbers, &a.times, &a.said, &a.tags)
+	fields := append(a.fields(), &a.time, &a.ids, &a.numbers, &a.times, &a.said, &a.tags, &a.fsync, &a.commit)
 	for statement := 0; ; {
 		results, err := p.GetResults()
 		if err != nil {

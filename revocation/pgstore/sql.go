@@ -72,12 +72,14 @@ func expand(schema, text string) string {
 	return strings.NewReplacer("{schema}", name, "{literal}", literal, "{version}", version).Replace(text)
 }
 
-// look tells what there is: the schema, and which of the tables.
+// look tells what there is: the schema, which of the tables, and one that a crash empties.
 const look = `SELECT to_regnamespace('{literal}') IS NOT NULL,
 	to_regclass('{literal}.meta') IS NOT NULL,
 	to_regclass('{literal}.records') IS NOT NULL AND to_regclass('{literal}.numbers') IS NOT NULL,
 	to_regclass('{literal}.nodes') IS NOT NULL,
-	COALESCE((SELECT relpersistence = 'p' FROM pg_class WHERE oid = to_regclass('{literal}.records')), true)`
+	COALESCE((SELECT relname::text FROM pg_class
+		WHERE oid IN (to_regclass('{literal}.meta'), to_regclass('{literal}.records'), to_regclass('{literal}.nodes')) AND relpersistence <> 'p'
+		LIMIT 1), '')`
 
 // appendRecords adds records: $1 is their tag, $2 and $3 their expiries and payloads, $4
 // the channel. The row in meta is locked before the first number is taken. A sequence that
@@ -136,7 +138,8 @@ ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = excluded.at, said 
 
 // readHead takes a cut, and what all nodes said with it, with what stands at the number in
 // each one's position.
-const readHead = `SELECT ` + cut + `, clock_timestamp(), n.ids, n.numbers, n.times, n.said, n.tags
+const readHead = `SELECT ` + cut + `, clock_timestamp(), n.ids, n.numbers, n.times, n.said, n.tags,
+	current_setting('fsync'), current_setting('synchronous_commit')
 ` + cutFrom + `
 CROSS JOIN LATERAL (
 	SELECT COALESCE(array_agg(id ORDER BY id), '{}') AS ids, COALESCE(array_agg(number::text ORDER BY id), '{}') AS numbers,
