@@ -71,7 +71,7 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 		if err := a.ask(ctx, conn, note, head); err != nil {
 			return a, err
 		}
-		if err := errors.Join(checkVersion(s, a.version), copied(conn)); err != nil {
+		if err := errors.Join(checkVersion(s, a.cutAt.version), s.judge(a.settings), copied(conn)); err != nil {
 			return a, err
 		}
 		if b.Applied != "" {
@@ -90,7 +90,9 @@ type answer struct {
 	cutAt
 	time               time.Time
 	ids, numbers, said []string
-	times              []time.Time
+	times              []pgtype.Timestamptz
+	tags               []int64 // of what stands at their positions; 0: nothing
+	settings
 }
 
 // ask sends both statements in one go.
@@ -110,7 +112,7 @@ func (a *answer) ask(ctx context.Context, conn *pgx.Conn, note, head statement) 
 // a row.
 func (a *answer) receive(p *pgconn.Pipeline, m *pgtype.Map) error {
 	rows := 0
-	fields := append(a.fields(), &a.time, &a.ids, &a.numbers, &a.times, &a.said)
+	fields := append(a.fields(), &a.time, &a.ids, &a.numbers, &a.times, &a.said, &a.tags, &a.fsync, &a.commit)
 	for {
 		results, err := p.GetResults()
 		if err != nil {
@@ -133,16 +135,19 @@ func (a *answer) receive(p *pgconn.Pipeline, m *pgtype.Map) error {
 }
 
 // nodes returns what the nodes said. The position of one that isn't in this history is left
-// empty, and what isn't a beat is left out.
+// empty: a server that was set back has given its number to another record. What isn't a beat
+// is left out.
 func (a *answer) nodes() (nodes []revocation.NodeStatus) {
 	head := a.head()
 	for i, id := range a.ids {
 		number, err := strconv.ParseUint(a.numbers[i], 10, 64)
 		var what said
-		if err != nil || json.Unmarshal([]byte(a.said[i]), &what) != nil {
+		if err != nil || json.Unmarshal([]byte(a.said[i]), &what) != nil || a.times[i].InfinityModifier != pgtype.Finite {
 			continue
 		}
-		if at, err := parsePosition(what.Applied); err != nil || !head.covers(at) {
+		there := a.cutAt
+		there.tag = a.tags[i]
+		if at, err := parsePosition(what.Applied); err != nil || !head.covers(at) || there.verify(&at) != nil {
 			what.Applied = ""
 		}
 		nodes = append(nodes, revocation.NodeStatus{
@@ -157,7 +162,7 @@ func (a *answer) nodes() (nodes []revocation.NodeStatus) {
 				Waits:   what.Waits,
 				Ended:   what.Ended,
 			},
-			At: a.times[i].UTC(),
+			At: a.times[i].Time.UTC(),
 		})
 	}
 	return nodes

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Between attempts to be told.
@@ -62,7 +63,26 @@ func (s *Store) listenOnce(ctx context.Context, tell func()) error {
 	}
 	for {
 		tell() // also of what came before it listened
-		if _, err := conn.WaitForNotification(ctx); err != nil {
+		if err := s.awaitNotification(ctx, conn); err != nil {
+			return err
+		}
+	}
+}
+
+// awaitNotification waits for as long as it takes. When nothing has come for Options.Timeout
+// it asks for a sign of life: a connection that is dead without a sign is quiet as well.
+func (s *Store) awaitNotification(ctx context.Context, conn *pgx.Conn) error {
+	for {
+		quiet, cancel := context.WithTimeout(ctx, s.opts.Timeout)
+		_, err := conn.WaitForNotification(quiet)
+		cancel()
+		if err == nil || ctx.Err() != nil || !pgconn.Timeout(err) {
+			return err
+		}
+		bounded, cancel := context.WithTimeout(ctx, s.opts.Timeout)
+		err = conn.Ping(bounded)
+		cancel()
+		if err != nil {
 			return err
 		}
 	}

@@ -13,10 +13,13 @@ import (
 )
 
 // tables is what there is of a store.
-type tables struct{ schema, meta, records, nodes, logged bool }
+type tables struct {
+	schema, meta, records, nodes bool
+	unlogged                     string
+}
 
 func (s *Store) lookAround(ctx context.Context, db queryer) (t tables, err error) {
-	err = db.QueryRow(ctx, s.sql.look).Scan(&t.schema, &t.meta, &t.records, &t.nodes, &t.logged)
+	err = db.QueryRow(ctx, s.sql.look).Scan(&t.schema, &t.meta, &t.records, &t.nodes, &t.unlogged)
 	return t, err
 }
 
@@ -33,8 +36,8 @@ func (s *Store) prepare(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if t.meta && t.records && t.nodes {
-		if !t.logged && !s.opts.UnsafeDurability {
-			return refuse("its table %s.records is UNLOGGED and would be empty after a crash: run ALTER TABLE %s.records SET LOGGED, or accept that with unsafe_durability", s.opts.Schema, s.opts.Schema)
+		if t.unlogged != "" && !s.opts.UnsafeDurability {
+			return refuse("its table %s.%s is UNLOGGED and would be empty after a crash: run ALTER TABLE %[1]s.%[2]s SET LOGGED, or accept that with unsafe_durability", s.opts.Schema, t.unlogged)
 		}
 		found, err := s.version(ctx, conn)
 		switch {

@@ -72,12 +72,14 @@ func expand(schema, text string) string {
 	return strings.NewReplacer("{schema}", name, "{literal}", literal, "{version}", version).Replace(text)
 }
 
-// look tells what there is: the schema, and which of the tables.
+// look tells what there is: the schema, which of the tables, and one that a crash empties.
 const look = `SELECT to_regnamespace('{literal}') IS NOT NULL,
 	to_regclass('{literal}.meta') IS NOT NULL,
 	to_regclass('{literal}.records') IS NOT NULL AND to_regclass('{literal}.numbers') IS NOT NULL,
 	to_regclass('{literal}.nodes') IS NOT NULL,
-	COALESCE((SELECT relpersistence = 'p' FROM pg_class WHERE oid = to_regclass('{literal}.records')), true)`
+	COALESCE((SELECT relname::text FROM pg_class
+		WHERE oid IN (to_regclass('{literal}.meta'), to_regclass('{literal}.records'), to_regclass('{literal}.nodes')) AND relpersistence <> 'p'
+		LIMIT 1), '')`
 
 // appendRecords adds records: $1 is their tag, $2 and $3 their expiries and payloads, $4
 // the channel. The row in meta is locked before the first number is taken. A sequence that
@@ -125,7 +127,8 @@ CROSS JOIN LATERAL (
 
 // noteBeat notes what a node says: $1 is its id, $2 the number of its beat, $3 what it says,
 // $4 and $5 nodes to forget and the numbers of their last beats. Two nodes that forget the
-// same ones don't wait for each other.
+// same ones don't wait for each other. A beat that was given up on may come after later ones,
+// and changes nothing then.
 const noteBeat = `WITH silent AS MATERIALIZED (
 	SELECT n.id FROM {schema}.nodes n JOIN unnest($4::text[], $5::text[]) f (id, number) ON n.id = f.id AND n.number = f.number::numeric
 	WHERE n.id <> $1::text
@@ -133,16 +136,21 @@ const noteBeat = `WITH silent AS MATERIALIZED (
 ), gone AS (
 	DELETE FROM {schema}.nodes n USING silent WHERE n.id = silent.id
 )
-INSERT INTO {schema}.nodes (id, number, at, said)
+INSERT INTO {schema}.nodes AS n (id, number, at, said)
 SELECT $1::text, $2::text::numeric, clock_timestamp(), $3::text FROM {schema}.meta WHERE version = {version}
-ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = excluded.at, said = excluded.said`
+ON CONFLICT (id) DO UPDATE SET number = excluded.number, at = excluded.at, said = excluded.said WHERE n.number <= excluded.number`
 
-// readHead takes a cut, and what all nodes said with it.
-const readHead = `SELECT ` + cut + `, clock_timestamp(), n.ids, n.numbers, n.times, n.said
+// readHead takes a cut, and what all nodes said with it, with what stands at the number in
+// each one's position.
+const readHead = `SELECT ` + cut + `, clock_timestamp(), n.ids, n.numbers, n.times, n.said, n.tags,
+	current_setting('fsync'), current_setting('synchronous_commit')
 ` + cutFrom + `
 CROSS JOIN LATERAL (
 	SELECT COALESCE(array_agg(id ORDER BY id), '{}') AS ids, COALESCE(array_agg(number::text ORDER BY id), '{}') AS numbers,
-		COALESCE(array_agg(at ORDER BY id), '{}') AS times, COALESCE(array_agg(said ORDER BY id), '{}') AS said
+		COALESCE(array_agg(at ORDER BY id), '{}') AS times, COALESCE(array_agg(said ORDER BY id), '{}') AS said,
+		COALESCE(array_agg(COALESCE((
+			SELECT tag FROM {schema}.records r WHERE r.number = substring(said FROM '"applied":"[^"]*[.]([0-9]{1,18})[.][0-9a-f]{16}"')::bigint
+		), 0) ORDER BY id), '{}') AS tags
 	FROM {schema}.nodes
 ) n`
 

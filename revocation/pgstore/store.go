@@ -85,7 +85,15 @@ func (s *Store) Close() error {
 	first := s.gate.Close()
 	s.gate.Wait()
 	if first {
-		s.pool.Close()
+		closed := make(chan struct{})
+		go func() {
+			s.pool.Close()
+			close(closed)
+		}()
+		select {
+		case <-closed:
+		case <-time.After(s.opts.Timeout): // a server that says nothing isn't waited for
+		}
 	}
 	return nil
 }
@@ -93,11 +101,17 @@ func (s *Store) Close() error {
 // attempts is how often something is tried while the tables are missing.
 const attempts = 3
 
+// suspectAfter is how long a call was given at the least that makes all connections suspect
+// when it has no answer.
+const suspectAfter = time.Second / 2
+
 // errNoTables is returned when there is no row in meta.
 var errNoTables = errors.New("meta is empty")
 
 // call runs f with a connection, for Options.Timeout at the most. When the tables are
-// missing it makes them and runs f again: they may have been dropped at any time.
+// missing it makes them and runs f again: they may have been dropped at any time. Without an
+// answer in time all connections are closed: they may be dead without a sign, and the next
+// calls would wait for each of them in turn.
 func call[T any](ctx context.Context, s *Store, f func(context.Context, *pgx.Conn) (T, error)) (value T, err error) {
 	if err := ctx.Err(); err != nil {
 		return value, err
@@ -108,11 +122,15 @@ func call[T any](ctx context.Context, s *Store, f func(context.Context, *pgx.Con
 	defer s.gate.Leave()
 	bounded, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
+	began := time.Now()
 	for range attempts {
 		if value, err = onConn(bounded, s, f); err == nil || !tablesMissing(err) {
 			break
 		}
 		s.prepared.Store(false)
+	}
+	if err != nil && errors.Is(bounded.Err(), context.DeadlineExceeded) && time.Since(began) >= min(suspectAfter, s.opts.Timeout) {
+		s.pool.Reset()
 	}
 	return value, s.explain(ctx, err)
 }
