@@ -47,7 +47,7 @@ func TestIdleFollower(t *testing.T) {
 			if name == "sequence dropped" { // which nobody sees who reads
 				appendTo(t, s, newBatch("seen", 1)...)
 			}
-			wantErrorIs(t, "Follow", f.wait(t), revocation.ErrFeedBroken)
+			wantErrorIs(t, "Follow", f.Wait(t), revocation.ErrFeedBroken)
 			_, err := s.Beat(background, revocation.Beat{Node: "a", Applied: p})
 			wantErrorIs(t, "Beat", err, revocation.ErrFeedBroken)
 			if !s.Covers(p, p) {
@@ -60,7 +60,7 @@ func TestIdleFollower(t *testing.T) {
 			}
 			f = follow(t, s, q)
 			appendTo(t, s, newBatch("d", 3)...)
-			eventually(t, "what comes is followed", func() bool { return len(f.got()) == 3 })
+			eventually(t, "what comes is followed", func() bool { return len(f.Got()) == 3 })
 		})
 	}
 }
@@ -91,7 +91,7 @@ func TestDamage(t *testing.T) {
 			_, _, err := load(s)
 			wantErrorIs(t, "Load", err, revocation.ErrStoreCorrupt)
 			wantWords(t, "Load", err, test.row+" in "+opts.Schema+".records", "DELETE it")
-			wantErrorIs(t, "Follow", follow(t, s, p).wait(t), revocation.ErrStoreCorrupt)
+			wantErrorIs(t, "Follow", follow(t, s, p).Wait(t), revocation.ErrStoreCorrupt)
 			if name == "ahead of the sequence" {
 				wantWords(t, "Append", s.Append(background, newBatch("c", 1)), "set back", "SELECT setval")
 			}
@@ -161,9 +161,9 @@ func TestIdleTransaction(t *testing.T) {
 	}
 	writers.Wait()
 	head := beatAs(t, s, "s", p)
-	eventually(t, "the head is reached", func() bool { return s.Covers(f.position(), head.Position) })
+	eventually(t, "the head is reached", func() bool { return s.Covers(f.Position(), head.Position) })
 	got := map[string]int{}
-	for _, n := range f.got() {
+	for _, n := range f.Got() {
 		got[n]++
 	}
 	for _, n := range want {
@@ -236,7 +236,7 @@ func TestOrderOfNumbers(t *testing.T) {
 	writers.Wait()
 	f := follow(t, s, p)
 	head := beatAs(t, s, "s", p)
-	eventually(t, "the head is reached", func() bool { return s.Covers(f.position(), head.Position) })
+	eventually(t, "the head is reached", func() bool { return s.Covers(f.Position(), head.Position) })
 	page, missed := page{}, 0
 	for at := int64(0); ; at = page.numbers[len(page.numbers)-1] {
 		var err error
@@ -290,7 +290,7 @@ func TestPrunedWhileLoading(t *testing.T) {
 	}
 	f := follow(t, s, p)
 	appendTo(t, s, newBatch("more", 3)...)
-	eventually(t, "what comes is followed", func() bool { return len(f.got()) == 3 })
+	eventually(t, "what comes is followed", func() bool { return len(f.Got()) == 3 })
 }
 
 // TestRemovedUnseen removes all that came after a position. Who is at it goes on where
@@ -308,16 +308,16 @@ func TestRemovedUnseen(t *testing.T) {
 	if n, err := s.Prune(background, time.Now()); n != len(expired) || err != nil {
 		t.Fatalf("Prune: %d, %v", n, err)
 	}
-	wantErrorIs(t, "Follow", follow(t, s, p).wait(t), revocation.ErrFeedBroken)
+	wantErrorIs(t, "Follow", follow(t, s, p).Wait(t), revocation.ErrFeedBroken)
 	head := beatAs(t, s, "a", p)
 	if _, q := mustLoad(t, s); !s.Covers(q, head.Position) || s.Covers(p, head.Position) {
 		t.Errorf("loaded up to %s, and the head is %s", q, head.Position)
 	}
 	appendTo(t, s, newBatch("live", 3)...)
 	f := follow(t, s, p)
-	eventually(t, "what is live is followed", func() bool { return len(f.got()) == 3 })
-	if head = beatAs(t, s, "a", f.position()); !s.Covers(f.position(), head.Position) {
-		t.Errorf("followed up to %s, and the head is %s", f.position(), head.Position)
+	eventually(t, "what is live is followed", func() bool { return len(f.Got()) == 3 })
+	if head = beatAs(t, s, "a", f.Position()); !s.Covers(f.Position(), head.Position) {
+		t.Errorf("followed up to %s, and the head is %s", f.Position(), head.Position)
 	}
 }
 
@@ -335,11 +335,11 @@ func TestListener(t *testing.T) {
 	for i := range 3 {
 		sv.do(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'listener' AND query LIKE 'LISTEN%'")
 		appendTo(t, writer, newBatch(fmt.Sprint(i), 1)...)
-		eventually(t, "the record came", func() bool { return len(f.got()) == i+1 })
+		eventually(t, "the record came", func() bool { return len(f.Got()) == i+1 })
 		eventually(t, "it listens again", func() bool { return ask[int](t, sv, listening) == 1 })
 	}
-	f.stop()
-	f.wait(t)
+	f.Stop()
+	f.Wait(t)
 	eventually(t, "it listens no more", func() bool { return ask[int](t, sv, listening) == 0 })
 }
 
@@ -370,11 +370,11 @@ func TestPooler(t *testing.T) {
 	for i := range 50 {
 		appendTo(t, s, newBatch(fmt.Sprint(i), 1+i%5)...)
 		if i%10 == 0 {
-			beatAs(t, s, "a", f.position())
+			beatAs(t, s, "a", f.Position())
 		}
 	}
 	head := beatAs(t, s, "a", p)
-	eventually(t, "the head is reached", func() bool { return s.Covers(f.position(), head.Position) })
+	eventually(t, "the head is reached", func() bool { return s.Covers(f.Position(), head.Position) })
 	if n, err := s.Prune(background, time.Now().Add(2*time.Hour)); err != nil || n != 151 {
 		t.Errorf("Prune: %d, %v", n, err)
 	}

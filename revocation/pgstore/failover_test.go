@@ -60,14 +60,14 @@ func TestFailover(t *testing.T) {
 			waiting := follow(t, s, applied)
 			beatAs(t, s, "a", applied)
 			primary.kill()
-			if err := waiting.wait(t); err == nil {
+			if err := waiting.Wait(t); err == nil {
 				t.Fatal("Follow ended without an error")
 			}
 			standby.do(t, "SELECT pg_promote()")
 			eventually(t, "the store has found the new primary", func() bool { _, _, err := load(s); return err == nil })
 			add("new", appended)
 			for what, p := range map[string]revocation.Position{"lost": applied, "replicated": old} {
-				wantErrorIs(t, "Follow from "+what, follow(t, s, p).wait(t), revocation.ErrFeedBroken)
+				wantErrorIs(t, "Follow from "+what, follow(t, s, p).Wait(t), revocation.ErrFeedBroken)
 				_, err := s.Beat(background, revocation.Beat{Node: "b", Applied: p})
 				wantErrorIs(t, "Beat at "+what, err, revocation.ErrFeedBroken)
 			}
@@ -167,12 +167,12 @@ func TestKill(t *testing.T) {
 	writers.Wait()
 	f := follow(t, follower, p)
 	names, end := mustLoad(t, follower)
-	eventually(t, "the follower has come to the end", func() bool { return follower.Covers(f.position(), end) })
+	eventually(t, "the follower has come to the end", func() bool { return follower.Covers(f.Position(), end) })
 	have := map[string]bool{}
 	for _, n := range names {
 		have[n] = true
 	}
-	for _, n := range f.got() {
+	for _, n := range f.Got() {
 		got[n] = true
 	}
 	t.Logf("%d records were acknowledged", len(acked))

@@ -54,7 +54,7 @@ func TestFull(t *testing.T) {
 		}
 	}
 	f := follow(t, s, p)
-	eventually(t, "what came after is followed", func() bool { return len(f.got()) > 0 })
+	eventually(t, "what came after is followed", func() bool { return len(f.Got()) > 0 })
 }
 
 // grow makes a file as long as its file system allows.

@@ -190,7 +190,7 @@ func TestDurability(t *testing.T) {
 	var log lines
 	sv := startServer(t)
 	opts := sv.options()
-	opts.Logger = log.logger()
+	opts.Logger = log.Logger()
 	s := open(t, opts)
 	wantDurability(t, s, "")
 	appendTo(t, s, newBatch("a", 1)...)
@@ -226,7 +226,7 @@ func TestDurability(t *testing.T) {
 			wantWords(t, "Beat", err, words)
 		}
 		unsafe := sv.options()
-		unsafe.UnsafeDurability, unsafe.Logger = true, log.logger()
+		unsafe.UnsafeDurability, unsafe.Logger = true, log.Logger()
 		u := open(t, unsafe)
 		appendTo(t, u, newBatch("unsafe", 1)...)
 		wantDurability(t, u, DurabilityUnsafe)
@@ -326,7 +326,7 @@ func TestSecret(t *testing.T) {
 	var log lines
 	sv := startGuarded(t)
 	opts := sv.role(t, "caddy")
-	opts.Logger = log.logger()
+	opts.Logger = log.Logger()
 	s := open(t, opts)
 	appendTo(t, s, newBatch("a", 1)...)
 	_, p := mustLoad(t, s)

@@ -138,7 +138,7 @@ func TestListenerThatIsForgotten(t *testing.T) {
 			t.Fatalf("%d connections tell of new records", n)
 		}
 		appendTo(t, writer, newBatch("a", 1)...)
-		eventually(t, "the record comes", func() bool { return len(f.got()) == round })
+		eventually(t, "the record comes", func() bool { return len(f.Got()) == round })
 	}
 }
 

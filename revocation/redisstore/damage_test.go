@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/feedtest"
 )
 
 const hourLog = "{token_revocation}:log:2h"
@@ -23,14 +24,14 @@ func TestForeignEntries(t *testing.T) {
 				var log lines
 				sv := startServer(t)
 				opts := sv.options()
-				opts.Logger = log.logger()
+				opts.Logger = log.Logger()
 				s := open(t, opts)
 				want := []string{"0/0", "1/0", "2/0"}
 				for i := range want {
 					appendTo(t, s, newBatch(fmt.Sprint(i), 1)...)
 				}
 				_, p := mustLoad(t, s)
-				var f *follower
+				var f *feedtest.Follower
 				if when == "follow" {
 					f = follow(t, s, p)
 					time.Sleep(20 * time.Millisecond)
@@ -54,7 +55,7 @@ func TestForeignEntries(t *testing.T) {
 				if f == nil {
 					f = follow(t, s, p)
 				}
-				eventually(t, "the rest is followed", func() bool { return slices.Equal(f.got(), want[3:]) })
+				eventually(t, "the rest is followed", func() bool { return slices.Equal(f.Got(), want[3:]) })
 				if when != "removed" && !strings.Contains(log.String(), hourLog+" "+added) {
 					t.Errorf("the log doesn't name the entry %s: %s", added, log.String())
 				}
@@ -105,7 +106,7 @@ func TestDamage(t *testing.T) {
 			_, _, err := load(s)
 			wantErrorIs(t, "Load", err, revocation.ErrStoreCorrupt)
 			wantWords(t, "Load", err, "entry "+entry+" of "+hourLog, "delete all keys")
-			wantErrorIs(t, "Follow", follow(t, s, p).wait(t), revocation.ErrStoreCorrupt)
+			wantErrorIs(t, "Follow", follow(t, s, p).Wait(t), revocation.ErrStoreCorrupt)
 			// The remedy.
 			for _, key := range s.keys.all {
 				sv.do(t, "DEL", key)
@@ -146,7 +147,7 @@ func TestTrimmedWhileLoading(t *testing.T) {
 	}
 	f := follow(t, s, p)
 	appendTo(t, s, newBatch("more", 3)...)
-	eventually(t, "what comes is followed", func() bool { return len(f.got()) == 3 })
+	eventually(t, "what comes is followed", func() bool { return len(f.Got()) == 3 })
 }
 
 // TestPruneByClass checks that a record that lives long holds back only its like.

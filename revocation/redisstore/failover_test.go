@@ -80,20 +80,20 @@ func TestFailover(t *testing.T) {
 			waiting := follow(t, s, applied)
 			p.failOver(t)
 			// It loses its connection, unless it has waited for long enough to see more.
-			if err := waiting.wait(t); errors.Is(err, revocation.ErrStoreClosed) {
+			if err := waiting.Wait(t); errors.Is(err, revocation.ErrStoreClosed) {
 				t.Fatal(err)
 			}
 			add("new", appended)
-			wantErrorIs(t, "Follow", follow(t, s, applied).wait(t), revocation.ErrFeedBroken)
+			wantErrorIs(t, "Follow", follow(t, s, applied).Wait(t), revocation.ErrFeedBroken)
 			_, err := s.Beat(background, revocation.Beat{Node: "a", Applied: applied})
 			wantErrorIs(t, "Beat", err, revocation.ErrFeedBroken)
 			// A node that hadn't come so far goes on without loading anew.
 			f := follow(t, s, old)
-			eventually(t, "what is new was followed", func() bool { return len(f.got()) == appended })
+			eventually(t, "what is new was followed", func() bool { return len(f.Got()) == appended })
 			// The beats of nodes are replicated as well, and may be ahead of the entries.
 			beatAs(t, s, "ahead", applied)
 			beatAs(t, s, "behind", old)
-			head, err := s.Beat(background, revocation.Beat{Node: "b", Applied: f.position()})
+			head, err := s.Beat(background, revocation.Beat{Node: "b", Applied: f.Position()})
 			if err != nil {
 				t.Fatalf("Beat: %v", err)
 			}
@@ -101,7 +101,7 @@ func TestFailover(t *testing.T) {
 			for _, n := range head.Nodes {
 				at[n.Node] = n.Applied
 			}
-			if len(at) != 4 || at["a"] != "" || at["ahead"] != "" || at["behind"] != old || at["b"] != f.position() {
+			if len(at) != 4 || at["a"] != "" || at["ahead"] != "" || at["behind"] != old || at["b"] != f.Position() {
 				t.Errorf("the nodes are at %v", at)
 			}
 			// A node gives back what the store has lost.
@@ -160,7 +160,7 @@ func TestIdleFollower(t *testing.T) {
 			f := follow(t, s, p)
 			time.Sleep(50 * time.Millisecond)
 			lose(t, sv)
-			wantErrorIs(t, "Follow", f.wait(t), revocation.ErrFeedBroken)
+			wantErrorIs(t, "Follow", f.Wait(t), revocation.ErrFeedBroken)
 			_, err := s.Beat(background, revocation.Beat{Node: "a", Applied: p})
 			wantErrorIs(t, "Beat", err, revocation.ErrFeedBroken)
 			if s.Covers(p, p) == false {
@@ -232,12 +232,12 @@ func TestKill(t *testing.T) {
 	writers.Wait()
 	f := follow(t, follower, p)
 	names, end := mustLoad(t, follower)
-	eventually(t, "the follower has come to the end", func() bool { return follower.Covers(f.position(), end) })
+	eventually(t, "the follower has come to the end", func() bool { return follower.Covers(f.Position(), end) })
 	have := map[string]bool{}
 	for _, n := range names {
 		have[n] = true
 	}
-	for _, n := range f.got() {
+	for _, n := range f.Got() {
 		got[n] = true
 	}
 	t.Logf("%d records were acknowledged", len(acked))

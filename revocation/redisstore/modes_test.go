@@ -65,7 +65,7 @@ func TestTLS(t *testing.T) {
 	_, p := mustLoad(t, s)
 	f := follow(t, s, p)
 	appendTo(t, s, newBatch("a", 10)...)
-	eventually(t, "the records are followed", func() bool { return len(f.got()) == 10 })
+	eventually(t, "the records are followed", func() bool { return len(f.Got()) == 10 })
 
 	opts.TLS = &tls.Config{RootCAs: x509.NewCertPool()}
 	wantWords(t, "Append to an unknown server", open(t, opts).Append(background, newBatch("b", 1)), "certificate")
@@ -99,7 +99,7 @@ func TestSentinel(t *testing.T) {
 		t.Errorf("%d records are there, want at least 11", len(names))
 	}
 	f := follow(t, s, start)
-	eventually(t, "all is followed from before", func() bool { return len(f.got()) >= 11 })
+	eventually(t, "all is followed from before", func() bool { return len(f.Got()) >= 11 })
 	opts.SentinelMaster = "other"
 	wantWords(t, "Append to an unknown master", open(t, opts).Append(background, newBatch("b", 1)), "master other")
 }
@@ -116,8 +116,8 @@ func TestCluster(t *testing.T) {
 	_, p := mustLoad(t, s)
 	f := follow(t, s, p)
 	appendTo(t, s, newBatch("a", 200)...)
-	eventually(t, "the records are followed", func() bool { return len(f.got()) == 200 })
-	if _, err := s.Beat(background, revocation.Beat{Node: "a", Applied: f.position()}); err != nil {
+	eventually(t, "the records are followed", func() bool { return len(f.Got()) == 200 })
+	if _, err := s.Beat(background, revocation.Beat{Node: "a", Applied: f.Position()}); err != nil {
 		t.Fatal(err)
 	}
 	// Without cluster mode the error says that it is one.

@@ -202,14 +202,14 @@ func TestFull(t *testing.T) {
 	}
 	sv.do(t, "CONFIG", "SET", "maxmemory", "0")
 	appendTo(t, s, newBatch("after", 10)...)
-	eventually(t, "what came after is followed", func() bool { return len(f.got()) == 10 })
+	eventually(t, "what came after is followed", func() bool { return len(f.Got()) == 10 })
 }
 
 func TestUnsafe(t *testing.T) {
 	var log lines
 	sv := startServer(t, "--appendonly", "no", "--maxmemory-policy", "allkeys-lru")
 	opts := sv.options()
-	opts.UnsafeDurability, opts.Logger = true, log.logger()
+	opts.UnsafeDurability, opts.Logger = true, log.Logger()
 	s := open(t, opts)
 	wantDurability(t, s, "")
 	appendTo(t, s, newBatch("a", 1)...)
@@ -230,7 +230,7 @@ func TestEverySecond(t *testing.T) {
 	var log lines
 	sv := startServer(t, "--appendfsync", "everysec")
 	opts := sv.options()
-	opts.Logger = log.logger()
+	opts.Logger = log.Logger()
 	s := open(t, opts)
 	appendTo(t, s, newBatch("a", 1)...)
 	wantDurability(t, s, DurabilityEverySecond)
@@ -266,7 +266,7 @@ func TestHidden(t *testing.T) {
 			var log lines
 			sv := startServer(t, append(args, "--rename-command", "CONFIG", "")...)
 			opts := sv.options()
-			opts.Logger = log.logger()
+			opts.Logger = log.Logger()
 			s := open(t, opts)
 			err := s.Append(background, newBatch("a", 1))
 			if name == "evicts" {
@@ -326,11 +326,11 @@ func TestAServerThatSaysNothingIsNotFollowed(t *testing.T) {
 	_, p := mustLoad(t, s)
 	f := follow(t, s, p)
 	appendTo(t, s, newBatch("b", 1)...)
-	eventually(t, "it is followed", func() bool { return len(f.got()) == 1 })
+	eventually(t, "it is followed", func() bool { return len(f.Got()) == 1 })
 	sv.pause()
 	defer sv.resume()
 	start := time.Now()
-	wantWords(t, "Follow", f.wait(t), sv.addr, "doesn't answer within 300ms")
+	wantWords(t, "Follow", f.Wait(t), sv.addr, "doesn't answer within 300ms")
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it is followed for %s", took)
 	}
@@ -369,7 +369,7 @@ func TestSecret(t *testing.T) {
 	var log lines
 	sv := startServer(t, "--requirepass", secret)
 	opts := sv.options()
-	opts.Password, opts.Logger = secret, log.logger()
+	opts.Password, opts.Logger = secret, log.Logger()
 	s := open(t, opts)
 	appendTo(t, s, newBatch("a", 1)...)
 	sv.kill()

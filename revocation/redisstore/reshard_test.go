@@ -95,7 +95,7 @@ func TestSlotMoves(t *testing.T) {
 		opts.Cluster = true
 		n := &node{store: open(t, opts)}
 		var err error
-		if n.list, err = revocation.Open(background, n.store, revocation.Options{MaxStaleness: 3 * time.Second, Logger: log.logger()}); err != nil {
+		if n.list, err = revocation.Open(background, n.store, revocation.Options{MaxStaleness: 3 * time.Second, Logger: log.Logger()}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = n.list.Close() })
@@ -206,5 +206,5 @@ func TestSlotBetweenNodes(t *testing.T) {
 		t.Errorf("a position from before the move: %v", err)
 	}
 	f := follow(t, s, p)
-	eventually(t, "what came after is followed", func() bool { return len(f.got()) == 1 })
+	eventually(t, "what came after is followed", func() bool { return len(f.Got()) == 1 })
 }
