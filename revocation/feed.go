@@ -41,21 +41,21 @@ type Feed interface {
 	Covers(applied, head Position) bool
 }
 
-// Beat is what a node says about itself.
+// Beat is what a node says about itself. Stores keep it in JSON.
 type Beat struct {
-	Node    string   // its id, a new one for each start
-	Number  uint64   // of this beat among the node's, from 1 on
-	Name    string   // for people: a host name
-	Version string   // of this module
-	Applied Position // what it has applied; empty before it has loaded anything
-	Fresh   bool     // it answers, and isn't stale
-	Lenient bool     // it has routes that accept tokens while it isn't fresh
-	Waits   bool     // somebody there waits for other nodes: they say at once what they have applied
-	Ended   bool     // this is its last beat: it accepts nothing any more
+	Node    string   `json:"node"`              // its id, a new one for each start
+	Number  uint64   `json:"number"`            // of this beat among the node's, from 1 on
+	Name    string   `json:"name,omitempty"`    // for people: a host name
+	Version string   `json:"version,omitempty"` // of this module
+	Applied Position `json:"applied,omitempty"` // what it has applied; empty before it has loaded anything
+	Fresh   bool     `json:"fresh,omitempty"`   // it answers, and isn't stale
+	Lenient bool     `json:"lenient,omitempty"` // it has routes that accept tokens while it isn't fresh
+	Waits   bool     `json:"waits,omitempty"`   // somebody there waits for other nodes: they say at once what they have applied
+	Ended   bool     `json:"ended,omitempty"`   // this is its last beat: it accepts nothing any more
 
 	// Forget are nodes to forget, by their id, each only if its last beat has this number.
 	// It isn't remembered.
-	Forget map[string]uint64
+	Forget map[string]uint64 `json:"-"`
 }
 
 // Head is where a feed's sequence ends.

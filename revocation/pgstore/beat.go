@@ -16,17 +16,6 @@ import (
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
-// said is a node's beat as it stands in its row, besides its number and when it came.
-type said struct {
-	Name    string              `json:"name,omitempty"`
-	Version string              `json:"version,omitempty"`
-	Applied revocation.Position `json:"applied,omitempty"`
-	Fresh   bool                `json:"fresh,omitempty"`
-	Lenient bool                `json:"lenient,omitempty"`
-	Waits   bool                `json:"waits,omitempty"`
-	Ended   bool                `json:"ended,omitempty"`
-}
-
 var errNoNode = errors.New("the beat names no node")
 
 // Beat notes what a node says, as durably as Append adds records, and reads where the store
@@ -47,7 +36,7 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 			return none, s.explain(ctx, broken("%w", err))
 		}
 	}
-	text, err := json.Marshal(said{b.Name, b.Version, b.Applied, b.Fresh, b.Lenient, b.Waits, b.Ended})
+	text, err := json.Marshal(b)
 	if err != nil {
 		return none, err
 	}
@@ -141,29 +130,17 @@ func (a *answer) nodes() (nodes []revocation.NodeStatus) {
 	head := a.head()
 	for i, id := range a.ids {
 		number, err := strconv.ParseUint(a.numbers[i], 10, 64)
-		var what said
-		if err != nil || json.Unmarshal([]byte(a.said[i]), &what) != nil || a.times[i].InfinityModifier != pgtype.Finite {
+		var b revocation.Beat
+		if err != nil || json.Unmarshal([]byte(a.said[i]), &b) != nil || a.times[i].InfinityModifier != pgtype.Finite {
 			continue
 		}
+		b.Node, b.Number = id, number
 		there := a.cutAt
 		there.tag = a.tags[i]
-		if at, err := parsePosition(what.Applied); err != nil || !head.covers(at) || there.verify(&at) != nil {
-			what.Applied = ""
+		if at, err := parsePosition(b.Applied); err != nil || !head.covers(at) || there.verify(&at) != nil {
+			b.Applied = ""
 		}
-		nodes = append(nodes, revocation.NodeStatus{
-			Beat: revocation.Beat{
-				Node:    id,
-				Number:  number,
-				Name:    what.Name,
-				Version: what.Version,
-				Applied: what.Applied,
-				Fresh:   what.Fresh,
-				Lenient: what.Lenient,
-				Waits:   what.Waits,
-				Ended:   what.Ended,
-			},
-			At: a.times[i].Time.UTC(),
-		})
+		nodes = append(nodes, revocation.NodeStatus{Beat: b, At: a.times[i].Time.UTC()})
 	}
 	return nodes
 }

@@ -16,18 +16,6 @@ import (
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
-// said is a node's beat as it stands in the hash, behind when it came, in milliseconds, and
-// its number.
-type said struct {
-	Name    string              `json:"name,omitempty"`
-	Version string              `json:"version,omitempty"`
-	Applied revocation.Position `json:"applied,omitempty"`
-	Fresh   bool                `json:"fresh,omitempty"`
-	Lenient bool                `json:"lenient,omitempty"`
-	Waits   bool                `json:"waits,omitempty"`
-	Ended   bool                `json:"ended,omitempty"`
-}
-
 var errNoNode = errors.New("the beat names no node")
 
 // Beat notes what a node says, as durably as Append adds records, and reads where the store
@@ -44,7 +32,7 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 			return none, s.explain(ctx, broken("%w", err))
 		}
 	}
-	text, err := json.Marshal(said{b.Name, b.Version, b.Applied, b.Fresh, b.Lenient, b.Waits, b.Ended})
+	text, err := json.Marshal(b)
 	if err != nil {
 		return none, err
 	}
@@ -163,24 +151,12 @@ func parseNodes(reply []string) (now time.Time, nodes []revocation.NodeStatus) {
 		count, text, _ := strings.Cut(rest, " ")
 		atMillis, err1 := strconv.ParseInt(at, 10, 64)
 		number, err2 := strconv.ParseUint(count, 10, 64)
-		var what said
-		if err1 != nil || err2 != nil || json.Unmarshal([]byte(text), &what) != nil {
+		var b revocation.Beat
+		if err1 != nil || err2 != nil || json.Unmarshal([]byte(text), &b) != nil {
 			continue
 		}
-		nodes = append(nodes, revocation.NodeStatus{
-			Beat: revocation.Beat{
-				Node:    reply[0],
-				Number:  number,
-				Name:    what.Name,
-				Version: what.Version,
-				Applied: what.Applied,
-				Fresh:   what.Fresh,
-				Lenient: what.Lenient,
-				Waits:   what.Waits,
-				Ended:   what.Ended,
-			},
-			At: time.UnixMilli(atMillis).UTC(),
-		})
+		b.Node, b.Number = reply[0], number
+		nodes = append(nodes, revocation.NodeStatus{Beat: b, At: time.UnixMilli(atMillis).UTC()})
 	}
 	return now, nodes
 }

@@ -124,7 +124,7 @@ func TestFailover(t *testing.T) {
 // beatAs notes a beat that isn't compared with what the store has.
 func beatAs(t *testing.T, s *Store, node string, applied revocation.Position) {
 	t.Helper()
-	text, err := json.Marshal(said{Applied: applied})
+	text, err := json.Marshal(revocation.Beat{Applied: applied})
 	if err != nil {
 		t.Fatal(err)
 	}
