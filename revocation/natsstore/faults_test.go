@@ -247,6 +247,7 @@ func TestAway(t *testing.T) {
 	eventually(t, "the store works", func() bool { return s.Append(background, newBatch("a", 1)) == nil })
 	sv.pause()
 	defer sv.resume()
+	eventually(t, "it has stopped", func() bool { return s.Append(background, newBatch("a", 1)) != nil })
 	start := time.Now()
 	for what, err := range failures(s) {
 		wantWords(t, what, err, sv.addr, "doesn't answer within 400ms")

@@ -159,7 +159,12 @@ func (s *Store) runOnce(ctx context.Context, again bool, f func(context.Context,
 	if err == nil {
 		err = f(ctx, sess)
 	}
-	if err != nil && ctx.Err() != nil {
+	switch {
+	case err == nil:
+		return nil
+	case sess.ctx.Err() != nil: // ctx may not know of it yet
+		return &ended{context.Cause(sess.ctx), err}
+	case ctx.Err() != nil:
 		return &ended{context.Cause(ctx), err}
 	}
 	return err
