@@ -169,35 +169,53 @@ func (sv *server) start(t testing.TB) {
 	})
 }
 
-// kill ends the server and its children at once.
+// stop stops all of the server's processes, and returns those that it has started.
+func (sv *server) stop() (children []int) {
+	pid := sv.cmd.Process.Pid
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	for end := time.Now().Add(time.Second); processState(pid) != 'T' && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // it may just start one
+	}
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	for field := range strings.FieldsSeq(string(text)) {
+		if child, err := strconv.Atoi(field); err == nil {
+			_ = syscall.Kill(child, syscall.SIGSTOP)
+			children = append(children, child)
+		}
+	}
+	return children
+}
+
+// processState is the letter that ps shows, or 0.
+func processState(pid int) byte {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, ok := strings.Cut(string(stat), ") ")
+	if !ok {
+		return 0
+	}
+	return rest[0]
+}
+
+// kill ends the server and its children at once. As long as there is one of them, the server
+// doesn't start again.
 func (sv *server) kill() {
-	children := sv.children()
+	children := sv.stop()
 	_ = sv.cmd.Process.Kill()
 	<-sv.ended
 	for _, pid := range children {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-}
-
-// children are the server's processes but for the first.
-func (sv *server) children() (pids []int) {
-	pid := sv.cmd.Process.Pid
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	for field := range strings.FieldsSeq(string(text)) {
-		if n, err := strconv.Atoi(field); err == nil {
-			pids = append(pids, n)
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if !slices.ContainsFunc(children, func(pid int) bool { state := processState(pid); return state != 0 && state != 'Z' }) {
+			return
 		}
 	}
-	return pids
 }
 
 // pause stops all of the server's processes until resume is called.
 func (sv *server) pause(t testing.TB) (resume func()) {
 	t.Helper()
-	pids := append([]int{sv.cmd.Process.Pid}, sv.children()...)
-	for _, pid := range pids {
-		_ = syscall.Kill(pid, syscall.SIGSTOP)
-	}
+	pids := append(sv.stop(), sv.cmd.Process.Pid)
 	resume = sync.OnceFunc(func() {
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGCONT)

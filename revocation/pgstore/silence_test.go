@@ -175,3 +175,30 @@ func TestConnectionsThatAreForgotten(t *testing.T) {
 		appendTo(t, s, newBatch("d", 1)...)
 	}
 }
+
+// TestConnectionsThatEnd restarts the server. No call fails for want of the connections that
+// there were.
+func TestConnectionsThatEnd(t *testing.T) {
+	sv := startServer(t)
+	s := open(t, sv.options())
+	names := 0
+	for range 3 {
+		var appending sync.WaitGroup
+		for range DefaultMaxConnections {
+			appending.Go(func() {
+				for range 10 {
+					if err := s.Append(background, newBatch("a", 1)); err != nil {
+						t.Errorf("Append: %v", err)
+					}
+				}
+			})
+		}
+		appending.Wait()
+		names += 10 * DefaultMaxConnections
+		sv.kill()
+		sv.start(t)
+		if got, _ := mustLoad(t, s); len(got) != names {
+			t.Fatalf("there are %d records, want %d", len(got), names)
+		}
+	}
+}

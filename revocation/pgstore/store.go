@@ -109,9 +109,12 @@ const suspectAfter = time.Second / 2
 var errNoTables = errors.New("meta is empty")
 
 // call runs f with a connection, for Options.Timeout at the most. When the tables are
-// missing it makes them and runs f again: they may have been dropped at any time. Without an
-// answer in time all connections are closed: they may be dead without a sign, and the next
-// calls would wait for each of them in turn.
+// missing it makes them and runs f again: they may have been dropped at any time.
+//
+// A connection that ends says that the others may have as well, with the server. They are
+// closed, and f runs again, once: all that it does may be done twice. Without an answer in time
+// they are closed too: they may be dead without a sign, and the next calls would wait for each
+// of them in turn.
 func call[T any](ctx context.Context, s *Store, f func(context.Context, *pgx.Conn) (T, error)) (value T, err error) {
 	if err := ctx.Err(); err != nil {
 		return value, err
@@ -123,11 +126,24 @@ func call[T any](ctx context.Context, s *Store, f func(context.Context, *pgx.Con
 	bounded, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
 	began := time.Now()
+	again := true
 	for range attempts {
-		if value, err = onConn(bounded, s, f); err == nil || !tablesMissing(err) {
-			break
+		var lost bool
+		value, lost, err = onConn(bounded, s, f)
+		switch {
+		case err == nil:
+			return value, nil
+		case tablesMissing(err):
+			s.prepared.Store(false)
+			continue
+		case lost && bounded.Err() == nil:
+			s.pool.Reset()
+			if again {
+				again = false
+				continue
+			}
 		}
-		s.prepared.Store(false)
+		break
 	}
 	if err != nil && errors.Is(bounded.Err(), context.DeadlineExceeded) && time.Since(began) >= min(suspectAfter, s.opts.Timeout) {
 		s.pool.Reset()
@@ -135,17 +151,19 @@ func call[T any](ctx context.Context, s *Store, f func(context.Context, *pgx.Con
 	return value, s.explain(ctx, err)
 }
 
-func onConn[T any](ctx context.Context, s *Store, f func(context.Context, *pgx.Conn) (T, error)) (value T, err error) {
+// onConn runs f once. It reports whether the connection that it had is lost.
+func onConn[T any](ctx context.Context, s *Store, f func(context.Context, *pgx.Conn) (T, error)) (value T, lost bool, err error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return value, err
+		return value, false, err
 	}
 	defer conn.Release()
 	if !s.prepared.Load() {
 		if err := s.prepare(ctx, conn.Conn()); err != nil {
-			return value, err
+			return value, conn.Conn().IsClosed(), err
 		}
 		s.prepared.Store(true)
 	}
-	return f(ctx, conn.Conn())
+	value, err = f(ctx, conn.Conn())
+	return value, conn.Conn().IsClosed(), err
 }
