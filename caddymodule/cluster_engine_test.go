@@ -21,6 +21,7 @@ type engine interface {
 	password() string
 	store(address string) string // a node's Caddyfile: the store at an address, with {env.STORE_PASSWORD}
 	wrongPassword() []string     // what a node says whose password is wrong
+	durability() string          // what the status says of it
 }
 
 // These are faults that not every engine can be made to have, and not in the same way. One
@@ -58,6 +59,7 @@ var engines = []struct {
 	make func(testing.TB) engine
 }{
 	{"redis", newRedis},
+	{"nats", newNATS},
 }
 
 // onEachEngine runs a test on each engine that is an E, which is started for it.
