@@ -46,6 +46,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/internal/gate"
 )
@@ -158,6 +160,10 @@ func (s *Store) runOnce(ctx context.Context, again bool, f func(context.Context,
 	}
 	if err == nil {
 		err = f(ctx, sess)
+	}
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		<-sess.ctx.Done()
+		return &ended{context.Cause(sess.ctx), err}
 	}
 	if err != nil && ctx.Err() != nil {
 		return &ended{context.Cause(ctx), err}
