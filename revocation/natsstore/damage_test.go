@@ -317,7 +317,7 @@ func TestReplacedWhileRead(t *testing.T) {
 		}()
 	}
 	for range 300 {
-		nodes, err := s.readNodes(background, sess, "0", 1)
+		nodes, _, err := s.readNodes(background, sess, "0", 1)
 		if err != nil || len(nodes) != 3 {
 			t.Fatalf("%d nodes, %v", len(nodes), err)
 		}

@@ -73,6 +73,9 @@ type Store struct {
 	proofMu sync.Mutex
 	proof   proof // of the last beat
 
+	spokenMu sync.Mutex
+	spoken   spoken
+
 	gate *gate.Gate
 }
 
