@@ -21,6 +21,7 @@ type engine interface {
 	password() string
 	store(address string) string // a node's Caddyfile: the store at an address, with {env.STORE_PASSWORD}
 	wrongPassword() []string     // what a node says whose password is wrong
+	durability() string          // what the status says of it
 }
 
 // These are faults that not every engine can be made to have, and not in the same way. One
@@ -59,6 +60,7 @@ var engines = []struct {
 }{
 	{"redis", newRedis},
 	{"postgres", newPostgres},
+	{"nats", newNATS},
 }
 
 // onEachEngine runs a test on each engine that is an E, which is started for it.

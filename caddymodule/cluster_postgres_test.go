@@ -255,6 +255,8 @@ func (e *postgresEngine) address() string { return fmt.Sprint("127.0.0.1:", e.po
 
 func (*postgresEngine) password() string { return "p@ss/w:rd%{}" }
 
+func (*postgresEngine) durability() string { return "verified" }
+
 func (*postgresEngine) store(address string) string {
 	return fmt.Sprintf(`store postgres postgres://%s@%s/%s {
 			password {env.STORE_PASSWORD}

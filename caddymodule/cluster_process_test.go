@@ -59,7 +59,7 @@ func testClusterRejectsOnAllNodesWhatIsRevokedOnOne(t *testing.T, e engine) {
 		return true
 	})
 	s := nodes[0].status(t)
-	if s.Store.Durability != "verified" || s.Cluster.Applied == "" || s.Cluster.Replica == inMemory || s.Cluster.MaxStaleness != "1m0s" {
+	if s.Store.Durability != e.durability() || s.Cluster.Applied == "" || s.Cluster.Replica == inMemory || s.Cluster.MaxStaleness != "1m0s" {
 		t.Errorf("%+v, %+v", s.Store, s.Cluster)
 	}
 	nodes[2].wantLag(t, 0, 10)

@@ -84,6 +84,8 @@ func (e *redisEngine) wrongPassword() []string {
 	return []string{"redis " + e.address(), "password is wrong"}
 }
 
+func (*redisEngine) durability() string { return "verified" }
+
 // client returns another client than those of the nodes.
 func (e *redisEngine) client(t testing.TB) *redis.Client {
 	c := redis.NewClient(&redis.Options{Addr: e.address(), Password: e.password(), DB: redisDatabase})

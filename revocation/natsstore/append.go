@@ -66,8 +66,8 @@ func (s *Store) publishParts(ctx context.Context, sess *session, parts []message
 }
 
 // publish returns the number of a message when the servers have it.
-func (s *Store) publish(ctx context.Context, sess *session, stream, subject string, payload []byte, ttl time.Duration) (uint64, error) {
-	options := []jetstream.PublishOpt{jetstream.WithExpectStream(stream)}
+func (s *Store) publish(ctx context.Context, sess *session, stream, subject string, payload []byte, ttl time.Duration, options ...jetstream.PublishOpt) (uint64, error) {
+	options = append(options, jetstream.WithExpectStream(stream))
 	if ttl > 0 {
 		options = append(options, jetstream.WithMsgTTL(ttl))
 	}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
@@ -33,6 +35,10 @@ type said struct {
 const markerLife = 5 * time.Minute
 
 var errNoNode = errors.New("the beat names no node")
+
+// errForgotten comes also when others have forgotten a node that said nothing for long, and
+// isn't dead.
+var errForgotten = broken("it has lost what this node said last, or others have forgotten this node")
 
 // tokenOf makes a node's id something that can be in a subject.
 func tokenOf(node string) string { return base64.RawURLEncoding.EncodeToString([]byte(node)) }
@@ -72,7 +78,7 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 		if err := s.inspectAgain(ctx, sess); err != nil {
 			return err
 		}
-		noted, err := s.publish(ctx, sess, s.streams.nodes, s.streams.subjectOf(b.Node), text, 0)
+		noted, err := s.note(ctx, sess, b, text)
 		if err != nil {
 			return err
 		}
@@ -83,7 +89,7 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 		if err := s.noticeNew(ctx, sess, noted, marker.seq); err != nil {
 			return err
 		}
-		nodes, err := s.readNodes(ctx, sess, b.Node, noted)
+		nodes, at, err := s.readNodes(ctx, sess, b.Node, noted)
 		if err != nil {
 			return err
 		}
@@ -101,11 +107,8 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 		if nodes, err = s.forget(ctx, sess, nodes, b.Forget); err != nil {
 			return err
 		}
-		head = revocation.Head{Position: position{j.epoch, last}.text()}
+		head = revocation.Head{Position: position{j.epoch, last}.text(), Time: at}
 		for _, n := range nodes {
-			if n.At.After(head.Time) {
-				head.Time = n.At // that stream's clock
-			}
 			if n.Applied != "" {
 				p, err := parsePosition(n.Applied)
 				ok := err == nil
@@ -127,6 +130,71 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 		return revocation.Head{}, err
 	}
 	return head, nil
+}
+
+// spoken is the last beat that this store has published. lost says that the servers have lost
+// it.
+type spoken struct {
+	node string
+	seq  uint64
+	lost bool
+}
+
+// note publishes what a node says. If what it said last isn't there any more, the streams may
+// have lost what others said as well, and by that whom to wait for, although every record is
+// there: that is an error.
+func (s *Store) note(ctx context.Context, sess *session, b revocation.Beat, text []byte) (noted uint64, err error) {
+	subject := s.streams.subjectOf(b.Node)
+	s.spokenMu.Lock()
+	last := s.spoken
+	s.spokenMu.Unlock()
+	if last.node != b.Node {
+		last = spoken{node: b.Node}
+	}
+	if last.seq > 0 && !last.lost {
+		noted, err = s.publish(ctx, sess, s.streams.nodes, subject, text, 0, jetstream.WithExpectLastSequencePerSubject(last.seq))
+		if err == nil {
+			s.setSpoken(spoken{node: b.Node, seq: noted})
+			return noted, nil
+		}
+		if code := codeOf(err); code != jetstream.JSErrCodeStreamWrongLastSequence && code != jetstream.JSErrCodeStreamWrongLastSequenceConstant {
+			return 0, err
+		}
+		remembered, err := s.remembers(ctx, sess, b.Node, last.seq)
+		if err != nil {
+			return 0, err
+		}
+		last.lost = !remembered
+		s.setSpoken(last)
+	}
+	if noted, err = s.publish(ctx, sess, s.streams.nodes, subject, text, 0); err != nil {
+		return 0, err
+	}
+	s.setSpoken(spoken{node: b.Node, seq: noted})
+	if last.lost {
+		return 0, errForgotten
+	}
+	return noted, nil
+}
+
+func (s *Store) setSpoken(last spoken) {
+	s.spokenMu.Lock()
+	defer s.spokenMu.Unlock()
+	s.spoken = last
+}
+
+// remembers reports whether the last message of a node is one that it has published, not
+// before another one. If it is a later one, the answer to a beat was lost, and not the beat.
+func (s *Store) remembers(ctx context.Context, sess *session, id string, seq uint64) (bool, error) {
+	m, err := s.lastOn(ctx, sess, s.streams.nodes, s.streams.subjectOf(id))
+	if errors.Is(err, errNoMessage) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	n, ok := parseNode(stored{mark{m.Seq, m.Time.UnixNano()}, m.Subject, m.Data})
+	return ok && n.Node == id && n.seq >= seq, nil
 }
 
 // mark publishes a marker, and returns it and the last message of the log before it.
@@ -196,29 +264,30 @@ type node struct {
 }
 
 // readNodes returns what all nodes said last, this one and every one that was acknowledged
-// before this one's beat.
-func (s *Store) readNodes(ctx context.Context, sess *session, self string, noted uint64) (nodes []node, err error) {
-	nodes, err = s.nodesOn(ctx, sess, s.streams.nodePrefix+"*.*", self, noted)
+// before this one's beat, and when that came, by the stream's clock.
+func (s *Store) readNodes(ctx context.Context, sess *session, self string, noted uint64) (nodes []node, at time.Time, err error) {
+	nodes, at, err = s.nodesOn(ctx, sess, s.streams.nodePrefix+"*.*", self, noted)
 	if !errors.Is(err, errTooMany) {
-		return nodes, err
+		return nodes, at, err
 	}
 	for _, shelf := range shelves {
-		some, err := s.nodesOn(ctx, sess, s.streams.nodePrefix+string(shelf)+".*", self, noted)
+		var some []node
+		some, at, err = s.nodesOn(ctx, sess, s.streams.nodePrefix+string(shelf)+".*", self, noted)
 		if errors.Is(err, errTooMany) {
 			err = refuse("it remembers more nodes than it can hand out: delete the stream %s, and those that run say again that they do", s.streams.nodes)
 		}
 		if err != nil {
-			return nil, err
+			return nil, at, err
 		}
 		nodes = append(nodes, some...)
 	}
 	slices.SortFunc(nodes, func(a, b node) int { return cmp.Compare(a.seq, b.seq) })
-	return slices.CompactFunc(nodes, func(a, b node) bool { return a.Node == b.Node }), nil
+	return slices.CompactFunc(nodes, func(a, b node) bool { return a.Node == b.Node }), at, nil
 }
 
-// nodesOn returns what the nodes on some subjects said last, and this one. A server that
-// hasn't got its beat yet may lack others.
-func (s *Store) nodesOn(ctx context.Context, sess *session, subjects, self string, noted uint64) (nodes []node, err error) {
+// nodesOn returns what the nodes on some subjects said last, and this one, and when that was.
+// A server that hasn't got its beat yet may lack others.
+func (s *Store) nodesOn(ctx context.Context, sess *session, subjects, self string, noted uint64) (nodes []node, at time.Time, err error) {
 	own := s.streams.subjectOf(self)
 	err = s.untilCurrent(ctx, func() (bool, error) {
 		found, err := s.lastOf(ctx, sess, s.streams.nodes, []string{subjects, own}, 0)
@@ -228,14 +297,16 @@ func (s *Store) nodesOn(ctx context.Context, sess *session, subjects, self strin
 		nodes = nodes[:0]
 		current := false
 		for _, m := range found {
-			current = current || m.subject == own && m.mark.seq >= noted
+			if m.subject == own && m.mark.seq >= noted {
+				current, at = true, m.mark.at()
+			}
 			if n, ok := parseNode(m); ok {
 				nodes = append(nodes, n)
 			}
 		}
 		return current, nil
 	})
-	return nodes, err
+	return nodes, at, err
 }
 
 // parseNode reads what a node said. What isn't a beat is left out.
@@ -257,7 +328,7 @@ func parseNode(m stored) (node, bool) {
 				Waits:   what.Waits,
 				Ended:   what.Ended,
 			},
-			At: time.Unix(0, m.mark.time).UTC(),
+			At: m.mark.at(),
 		},
 		seq: m.mark.seq,
 	}, true

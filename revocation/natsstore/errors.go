@@ -161,7 +161,7 @@ func (s *Store) explainClient(err error) error {
 		return fmt.Errorf("%w: raise the server's max_payload to 1 MB", err)
 	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
 		return fmt.Errorf("%w: one side wants TLS and the other doesn't", err)
-	case errors.Is(err, errNoAnswer), errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.As(err, &network) && network.Timeout():
+	case errors.Is(err, errNoAnswer), errors.Is(err, nats.ErrStaleConnection), errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.As(err, &network) && network.Timeout():
 		return fmt.Errorf("it doesn't answer within %s, as when fewer than half of the servers that have the stream are there: %w", s.opts.Timeout, err)
 	case errors.Is(err, jetstream.ErrNoHeartbeat), errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, errGap), errors.Is(err, errBehind), errors.Is(err, errMovedOn), errors.Is(err, errBadReply):
 		return err

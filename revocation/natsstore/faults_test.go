@@ -94,6 +94,62 @@ func TestRestored(t *testing.T) {
 	}
 }
 
+// TestNodesAreLost puts an older copy of a server's data in its place that has all records,
+// and lacks a node. Another one must notice, since it would not wait for that node.
+func TestNodesAreLost(t *testing.T) {
+	sv := startServer(t)
+	s := openStore(t, sv.options())
+	appendTo(t, s, newBatch("a", 3)...)
+	at := positionOf(t, s)
+	number := uint64(0)
+	beat := func(node string) (revocation.Head, error) {
+		number++
+		return s.Beat(background, revocation.Beat{Node: node, Number: number, Applied: at})
+	}
+	mustBeat := func(node string, nodes int) {
+		t.Helper()
+		if head, err := beat(node); err != nil || len(head.Nodes) != nodes {
+			t.Fatalf("Beat: %v, of %d nodes, want %d", err, len(head.Nodes), nodes)
+		}
+	}
+	mustBeat("a", 1)
+	sv.kill()
+	saved := t.TempDir()
+	copyDir(t, filepath.Join(sv.dir, "jetstream"), saved)
+	sv.start(t)
+	mustBeat("a", 1)
+	other := openStore(t, sv.options())
+	if _, err := other.Beat(background, revocation.Beat{Node: "b", Number: 1, Applied: at}); err != nil {
+		t.Fatal(err)
+	}
+	mustBeat("a", 2)
+	sv.kill()
+	if err := os.RemoveAll(filepath.Join(sv.dir, "jetstream")); err != nil {
+		t.Fatal(err)
+	}
+	copyDir(t, saved, filepath.Join(sv.dir, "jetstream"))
+	sv.start(t)
+	_, err := beat("a")
+	wantErrorIs(t, "Beat", err, revocation.ErrFeedBroken)
+	mustBeat("a", 1)
+	_, err = other.Beat(background, revocation.Beat{Node: "b", Number: 2, Applied: at})
+	wantErrorIs(t, "Beat", err, revocation.ErrFeedBroken)
+	mustBeat("a", 2) // it is there all the same
+
+	// A beat whose answer was lost is no loss.
+	if _, err := other.Beat(background, revocation.Beat{Node: "a", Number: number + 1, Applied: at}); err != nil {
+		t.Fatal(err)
+	}
+	mustBeat("a", 2)
+	// One that others have forgotten has to begin anew.
+	if _, err := other.Beat(background, revocation.Beat{Node: "b", Number: 3, Applied: at, Forget: map[string]uint64{"a": number}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = beat("a")
+	wantErrorIs(t, "Beat", err, revocation.ErrFeedBroken)
+	mustBeat("a", 2)
+}
+
 func copyDir(t *testing.T, from, to string) {
 	t.Helper()
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {

@@ -67,7 +67,7 @@ func TestReplacedWhileRead(t *testing.T) {
 		}()
 	}
 	for range 300 {
-		nodes, err := s.readNodes(background, sess, "0", 1)
+		nodes, _, err := s.readNodes(background, sess, "0", 1)
 		if err != nil || len(nodes) != 3 {
 			t.Fatalf("%d nodes, %v", len(nodes), err)
 		}
@@ -97,7 +97,7 @@ func TestServersThatAreBehind(t *testing.T) {
 		heads <- last.seq
 	}()
 	go func() {
-		found, _ := s.readNodes(ctx, sess, "n", 3)
+		found, _, _ := s.readNodes(ctx, sess, "n", 3)
 		number := uint64(0)
 		for _, n := range found {
 			number = max(number, n.Number)

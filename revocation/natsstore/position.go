@@ -18,6 +18,8 @@ type mark struct {
 	time int64
 }
 
+func (m mark) at() time.Time { return time.Unix(0, m.time).UTC() }
+
 // position is up to where a node has come.
 type position struct {
 	epoch string // of the streams

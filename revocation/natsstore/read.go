@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// heartbeat is how often the server says that a consumer is there which has nothing to
-	// hand out. After two that are missing the consumer is given up.
-	heartbeat = 2 * time.Second
+	// A consumer that has nothing to hand out says now and then that it is there. After two
+	// times that are missing it is given up.
+	minHeartbeat, maxHeartbeat = 500 * time.Millisecond, 2 * time.Second
 	// readAhead is how many messages are asked for at a time.
 	readAhead = 500
 	// idleAfter is after how long the server drops a consumer that nobody asks.
@@ -45,6 +45,7 @@ type reader struct {
 	done      chan struct{}
 	received  atomic.Uint64 // messages
 	patience  time.Time     // until when a consumer may be unknown that was just made
+	heartbeat time.Duration // how often the server says that the consumer is there
 }
 
 // read makes a reader of what a consumer is to hand out.
@@ -60,13 +61,14 @@ func (s *Store) read(ctx context.Context, sess *session, stream string, config j
 		return nil, err
 	}
 	r := &reader{
-		sess:     sess,
-		consumer: consumer,
-		remove:   "$JS.API.CONSUMER.DELETE." + stream + "." + consumer.CachedInfo().Name,
-		messages: make(chan delivered, readAhead),
-		failed:   make(chan error, 1),
-		done:     make(chan struct{}),
-		patience: time.Now().Add(s.opts.Timeout),
+		sess:      sess,
+		consumer:  consumer,
+		remove:    "$JS.API.CONSUMER.DELETE." + stream + "." + consumer.CachedInfo().Name,
+		messages:  make(chan delivered, readAhead),
+		failed:    make(chan error, 1),
+		done:      make(chan struct{}),
+		patience:  time.Now().Add(s.opts.Timeout),
+		heartbeat: min(max(s.opts.Timeout/2, minHeartbeat), maxHeartbeat),
 	}
 	if err := r.consume(); err != nil {
 		return nil, err
@@ -78,7 +80,7 @@ func (s *Store) read(ctx context.Context, sess *session, stream string, config j
 // matter here, since any of them ends the reader.
 func (r *reader) consume() (err error) {
 	r.consuming, err = r.consumer.Consume(r.receive,
-		jetstream.PullMaxMessages(readAhead), jetstream.PullHeartbeat(heartbeat),
+		jetstream.PullMaxMessages(readAhead), jetstream.PullHeartbeat(r.heartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { r.fail(err) }))
 	return err
 }

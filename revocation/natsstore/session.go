@@ -58,11 +58,9 @@ type attempt struct {
 	err  error
 }
 
-// Pings find out that a connection is dead which carries nothing else.
-const (
-	pingEvery    = 2 * time.Second
-	pingsMissing = 2
-)
+// pings is how many times a connection is tried within the time that an answer may take: one
+// that is dead without a sign is given up after that time, whatever waits on it.
+const pings = 3
 
 // session returns the one that is open, or makes one.
 func (s *Store) session(ctx context.Context) (*session, error) {
@@ -134,6 +132,13 @@ func (s *Store) connect() (*session, error) {
 
 var errConnectionLost = errors.New("the connection was lost")
 
+func lost(err error) error {
+	if err == nil {
+		return errConnectionLost
+	}
+	return fmt.Errorf("%w: %w", errConnectionLost, err)
+}
+
 func (s *Store) connectOptions(sess *session) []nats.Option {
 	o := &s.opts
 	options := []nats.Option{
@@ -142,7 +147,7 @@ func (s *Store) connectOptions(sess *session) []nats.Option {
 		nats.Timeout(o.Timeout),
 		// Whoever needs the server connects, and looks at the streams then.
 		nats.NoReconnect(),
-		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsMissing),
+		nats.PingInterval(o.Timeout / pings), nats.MaxPingsOutstanding(pings - 1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			// What isn't allowed isn't answered either. Anything else is an error of the
 			// call that it is about.
@@ -151,18 +156,13 @@ func (s *Store) connectOptions(sess *session) []nats.Option {
 				go sess.conn.Close()
 			}
 		}),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+		nats.DisconnectErrHandler(func(c *nats.Conn, err error) {
 			if err == nil {
-				err = errConnectionLost
+				err = c.LastError()
 			}
-			sess.stop(fmt.Errorf("%w: %w", errConnectionLost, err))
+			sess.stop(lost(err))
 		}),
-		nats.ClosedHandler(func(c *nats.Conn) {
-			if err := c.LastError(); err != nil {
-				sess.stop(err)
-			}
-			sess.stop(errConnectionLost)
-		}),
+		nats.ClosedHandler(func(c *nats.Conn) { sess.stop(lost(c.LastError())) }),
 	}
 	switch {
 	case o.Username != "":

@@ -46,6 +46,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/internal/gate"
 )
@@ -70,6 +72,9 @@ type Store struct {
 
 	proofMu sync.Mutex
 	proof   proof // of the last beat
+
+	spokenMu sync.Mutex
+	spoken   spoken
 
 	gate *gate.Gate
 }
@@ -158,6 +163,9 @@ func (s *Store) runOnce(ctx context.Context, again bool, f func(context.Context,
 	}
 	if err == nil {
 		err = f(ctx, sess)
+	}
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		<-sess.ctx.Done() // it is told a moment later
 	}
 	switch {
 	case err == nil:
