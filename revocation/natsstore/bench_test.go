@@ -3,13 +3,13 @@ package natsstore
 import (
 	"flag"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
+	"github.com/caddyrevocation/caddy-revocation/revocation/storetest"
 )
 
 var benchRecords = flag.Int("records", 200_000, "records in the store that BenchmarkLoad reads")
@@ -91,52 +91,12 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// BenchmarkFollow takes the time from the beginning of Append until four other stores have
-// the record, while 200 records a second are appended.
-func BenchmarkFollow(b *testing.B) {
-	const followers = 4
+// BenchmarkFeed has lists on the store.
+func BenchmarkFeed(b *testing.B) {
 	sv := startServer(b)
-	writer := openStore(b, sv.options())
-	_, p := mustLoad(b, writer)
-	arrived := make(chan time.Time, followers)
-	for range followers {
-		s := openStore(b, sv.options())
-		go func() {
-			_ = s.Follow(background, p, func([]revocation.Record, revocation.Position) error {
-				arrived <- time.Now()
-				return nil
-			})
-		}()
-	}
-	var acks, all []time.Duration
-	for b.Loop() {
-		start := time.Now()
-		appendTo(b, writer, newBatch("a", 1)...)
-		acks = append(acks, time.Since(start))
-		last := start
-		for range followers {
-			if at := <-arrived; at.After(last) {
-				last = at
-			}
-		}
-		all = append(all, last.Sub(start))
-		time.Sleep(time.Until(start.Add(5 * time.Millisecond)))
-	}
-	for name, times := range map[string][]time.Duration{"ack": acks, "all": all} {
-		slices.Sort(times)
-		b.ReportMetric(float64(times[len(times)/2].Microseconds()), name+"-p50-µs")
-		b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), name+"-p99-µs")
-	}
-}
-
-// BenchmarkBeat is what a heartbeat costs.
-func BenchmarkBeat(b *testing.B) {
-	s := openStore(b, startServer(b).options())
-	appendTo(b, s, newBatch("a", 100)...)
-	_, p := mustLoad(b, s)
-	for b.Loop() {
-		if _, err := s.Beat(background, revocation.Beat{Node: "a", Name: "host", Applied: p}); err != nil {
-			b.Fatal(err)
-		}
-	}
+	storetest.BenchmarkFeed(b, func(b *testing.B) storetest.Opener {
+		opts := sv.options()
+		opts.Prefix = fmt.Sprintf("store%d", stores.Add(1))
+		return func(t testing.TB) revocation.Store { return openStore(t, opts) }
+	})
 }

@@ -162,7 +162,7 @@ func (s *Store) explainClient(err error) error {
 	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
 		return fmt.Errorf("%w: one side wants TLS and the other doesn't", err)
 	case errors.Is(err, errNoAnswer), errors.Is(err, nats.ErrStaleConnection), errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.As(err, &network) && network.Timeout():
-		return fmt.Errorf("it doesn't answer within %s, as when fewer than half of the servers that have the stream are there: %w", s.opts.Timeout, err)
+		return fmt.Errorf("it doesn't answer within %s, as when fewer than half of the servers that have the stream are there, or a disk is full or was and the server must be restarted: %w", s.opts.Timeout, err)
 	case errors.Is(err, jetstream.ErrNoHeartbeat), errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, errGap), errors.Is(err, errBehind), errors.Is(err, errMovedOn), errors.Is(err, errBadReply):
 		return err
 	}

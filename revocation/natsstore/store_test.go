@@ -9,9 +9,11 @@ import (
 	"github.com/caddyrevocation/caddy-revocation/revocation/storetest"
 )
 
+// stores counts those that the tests have made.
+var stores atomic.Int64
+
 // opener makes stores on servers that share nothing.
 func opener(opts Options) func(t *testing.T) storetest.Opener {
-	var stores atomic.Int64
 	return func(t *testing.T) storetest.Opener {
 		opts := opts
 		opts.Prefix = fmt.Sprintf("store%d", stores.Add(1))
