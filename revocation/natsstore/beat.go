@@ -17,19 +17,6 @@ import (
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
-// said is a node's beat as it stands in the nodes' stream.
-type said struct {
-	Node    string              `json:"node"`
-	Number  uint64              `json:"number"`
-	Name    string              `json:"name,omitempty"`
-	Version string              `json:"version,omitempty"`
-	Applied revocation.Position `json:"applied,omitempty"`
-	Fresh   bool                `json:"fresh,omitempty"`
-	Lenient bool                `json:"lenient,omitempty"`
-	Waits   bool                `json:"waits,omitempty"`
-	Ended   bool                `json:"ended,omitempty"`
-}
-
 // markerLife is for how long a marker is kept. Its number counts at once; the message is
 // needed as long as beats rest on the one before (see proof).
 const markerLife = 5 * time.Minute
@@ -68,7 +55,7 @@ func (s *Store) Beat(ctx context.Context, b revocation.Beat) (revocation.Head, e
 			return head, s.explain(ctx, broken("%w", err))
 		}
 	}
-	text, err := json.Marshal(said{b.Node, b.Number, b.Name, b.Version, b.Applied, b.Fresh, b.Lenient, b.Waits, b.Ended})
+	text, err := json.Marshal(b)
 	if err != nil {
 		return head, err
 	}
@@ -311,27 +298,11 @@ func (s *Store) nodesOn(ctx context.Context, sess *session, subjects, self strin
 
 // parseNode reads what a node said. What isn't a beat is left out.
 func parseNode(m stored) (node, bool) {
-	var what said
-	if json.Unmarshal(m.data, &what) != nil || what.Node == "" {
+	var b revocation.Beat
+	if json.Unmarshal(m.data, &b) != nil || b.Node == "" {
 		return node{}, false
 	}
-	return node{
-		NodeStatus: revocation.NodeStatus{
-			Beat: revocation.Beat{
-				Node:    what.Node,
-				Number:  what.Number,
-				Name:    what.Name,
-				Version: what.Version,
-				Applied: what.Applied,
-				Fresh:   what.Fresh,
-				Lenient: what.Lenient,
-				Waits:   what.Waits,
-				Ended:   what.Ended,
-			},
-			At: m.mark.at(),
-		},
-		seq: m.mark.seq,
-	}, true
+	return node{revocation.NodeStatus{Beat: b, At: m.mark.at()}, m.mark.seq}, true
 }
 
 // forget removes nodes whose last beat has a given number, and returns the others. What is

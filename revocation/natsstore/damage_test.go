@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/internal/blocks"
+	"github.com/caddyrevocation/caddy-revocation/revocation/internal/feedtest"
 )
 
 // TestForeignMessages has another program publish to the log, and damaged messages, and
@@ -38,7 +39,7 @@ func TestForeignMessages(t *testing.T) {
 			var log lines
 			sv := startServer(t)
 			opts := sv.options()
-			opts.Logger = log.logger()
+			opts.Logger = log.Logger()
 			s := openStore(t, opts)
 			appendTo(t, s, newBatch("a", 1)...)
 			appendTo(t, s, newBatch("b", 1)...)
@@ -52,14 +53,14 @@ func TestForeignMessages(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, f := range []*follower{waiting, last} {
-					eventually(t, "the end of the log is a place", func() bool { return s.Covers(f.position(), head.Position) })
+				for _, f := range []*feedtest.Follower{waiting, last} {
+					eventually(t, "the end of the log is a place", func() bool { return s.Covers(f.Position(), head.Position) })
 				}
 				appendTo(t, s, newBatch("c", 1)...)
 				if names, _ := mustLoad(t, s); !slices.Equal(names, []string{"a/0", "b/0", "c/0"}) {
 					t.Errorf("loaded %v", names)
 				}
-				eventually(t, "the rest is followed", func() bool { return slices.Equal(waiting.got(), []string{"c/0"}) })
+				eventually(t, "the rest is followed", func() bool { return slices.Equal(waiting.Got(), []string{"c/0"}) })
 				if says := strings.Contains(log.String(), "wasn't written by this module"); says != (name != "an expired part") {
 					t.Errorf("the log says %s", log.String())
 				}
@@ -68,8 +69,8 @@ func TestForeignMessages(t *testing.T) {
 			_, _, err := load(s)
 			wantErrorIs(t, "Load", err, test.kind)
 			wantWords(t, "Load", err, test.words...)
-			wantErrorIs(t, "Follow", waiting.wait(t), test.kind)
-			wantErrorIs(t, "Follow", last.wait(t), test.kind)
+			wantErrorIs(t, "Follow", waiting.Wait(t), test.kind)
+			wantErrorIs(t, "Follow", last.Wait(t), test.kind)
 			if err := sv.admin(t).DeleteStream(background, s.streams.log); err != nil { // the remedy
 				t.Fatal(err)
 			}
@@ -139,9 +140,9 @@ func TestParts(t *testing.T) {
 	publish(t, sv, s.streams.logSubject, last.payload)
 	want := namesOf(batch)
 	eventually(t, "a follower from the beginning has all", func() bool {
-		return slices.Equal(waiting.got(), append([]string{"between/0"}, want...))
+		return slices.Equal(waiting.Got(), append([]string{"between/0"}, want...))
 	})
-	eventually(t, "a follower from between has all", func() bool { return slices.Equal(late.got(), want) })
+	eventually(t, "a follower from between has all", func() bool { return slices.Equal(late.Got(), want) })
 	if names, _ := mustLoad(t, s); !slices.Equal(names, append([]string{"between/0"}, want...)) {
 		t.Errorf("loaded %v", names)
 	}

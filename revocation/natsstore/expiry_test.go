@@ -39,22 +39,22 @@ func TestExpiry(t *testing.T) {
 			want = append(want, namesOf(batch)...)
 		}
 	}
-	eventually(t, "everything is followed", func() bool { return slices.Equal(waiting.got(), want) })
+	eventually(t, "everything is followed", func() bool { return slices.Equal(waiting.Got(), want) })
 	eventually(t, "what has expired is gone", func() bool {
 		names, _ := mustLoad(t, s)
 		return slices.Equal(names, live)
 	})
 	late := follow(t, s, empty)
-	eventually(t, "what remains is followed from the beginning", func() bool { return slices.Equal(late.got(), live) })
+	eventually(t, "what remains is followed from the beginning", func() bool { return slices.Equal(late.Got(), live) })
 	appendTo(t, s, newBatch("after", 1)...)
 	eventually(t, "followers go on", func() bool {
-		return slices.Contains(waiting.got(), "after/0") && slices.Contains(late.got(), "after/0")
+		return slices.Contains(waiting.Got(), "after/0") && slices.Contains(late.Got(), "after/0")
 	})
 
 	// A place whose message expires is one as long as beats prove it.
 	appendTo(t, s, newRecord("last", time.Second))
-	eventually(t, "it is followed", func() bool { return slices.Contains(waiting.got(), "last") })
-	p := waiting.position()
+	eventually(t, "it is followed", func() bool { return slices.Contains(waiting.Got(), "last") })
+	p := waiting.Position()
 	number := uint64(0)
 	beat := func() error {
 		number++
@@ -71,14 +71,14 @@ func TestExpiry(t *testing.T) {
 	}
 	f := follow(t, s, p)
 	appendTo(t, s, newBatch("then", 1)...)
-	eventually(t, "it is followed from a message that is gone", func() bool { return slices.Equal(f.got(), []string{"then/0"}) })
+	eventually(t, "it is followed from a message that is gone", func() bool { return slices.Equal(f.Got(), []string{"then/0"}) })
 	// Another store can't know, and so can't this one when its marker has expired.
 	other := openStore(t, sv.options())
 	_, err := other.Beat(background, revocation.Beat{Node: "b", Applied: p})
 	wantErrorIs(t, "another store's Beat", err, revocation.ErrFeedBroken)
 	time.Sleep(5500 * time.Millisecond)
 	wantErrorIs(t, "Beat", beat(), revocation.ErrFeedBroken)
-	wantErrorIs(t, "Follow", follow(t, s, p).wait(t), revocation.ErrFeedBroken)
+	wantErrorIs(t, "Follow", follow(t, s, p).Wait(t), revocation.ErrFeedBroken)
 }
 
 // TestTimeToLive checks that a message is never kept for less than its records need.

@@ -60,13 +60,13 @@ func TestRestored(t *testing.T) {
 				t.Fatal(err)
 			}
 			add(other, "new", appended)
-			wantErrorIs(t, "Follow", follow(t, s, applied).wait(t), revocation.ErrFeedBroken)
+			wantErrorIs(t, "Follow", follow(t, s, applied).Wait(t), revocation.ErrFeedBroken)
 			_, err := beat(s, "a", 2, applied)
 			wantErrorIs(t, "Beat", err, revocation.ErrFeedBroken)
 			// A node that hadn't come so far goes on without loading anew.
 			f := follow(t, s, old)
-			eventually(t, "what is new was followed", func() bool { return len(f.got()) == appended })
-			head, err := beat(s, "b", 1, f.position())
+			eventually(t, "what is new was followed", func() bool { return len(f.Got()) == appended })
+			head, err := beat(s, "b", 1, f.Position())
 			if err != nil {
 				t.Fatalf("Beat: %v", err)
 			}
@@ -74,7 +74,7 @@ func TestRestored(t *testing.T) {
 			for _, n := range head.Nodes {
 				at[n.Node] = n.Applied
 			}
-			if len(at) != 4 || at["a"] != "" || at["before"] != old || at["other"] != "" || at["b"] != f.position() {
+			if len(at) != 4 || at["a"] != "" || at["before"] != old || at["other"] != "" || at["b"] != f.Position() {
 				t.Errorf("the nodes are at %v", at)
 			}
 			// A node gives back what the store has lost.
@@ -192,15 +192,15 @@ func TestDeleted(t *testing.T) {
 						t.Fatal(err)
 					}
 				case "Follow":
-					wantErrorIs(t, "Follow", follow(t, s, p).wait(t), revocation.ErrFeedBroken)
+					wantErrorIs(t, "Follow", follow(t, s, p).Wait(t), revocation.ErrFeedBroken)
 				}
 				for _, was := range []revocation.Position{p, empty} {
 					_, err := s.Beat(background, revocation.Beat{Node: "a", Number: 4, Applied: was})
 					wantErrorIs(t, "Beat", err, revocation.ErrFeedBroken)
-					wantErrorIs(t, "Follow", follow(t, s, was).wait(t), revocation.ErrFeedBroken)
+					wantErrorIs(t, "Follow", follow(t, s, was).Wait(t), revocation.ErrFeedBroken)
 				}
 				if name == "log" {
-					if err := f.wait(t); err == nil {
+					if err := f.Wait(t); err == nil {
 						t.Error("a follower of the deleted stream has ended without an error")
 					}
 				}
@@ -281,7 +281,7 @@ func TestFull(t *testing.T) {
 			test.mend(t, sv, s)
 			eventually(t, "there is room again", func() bool { return s.Append(background, newBatch("after", 10)) == nil })
 			if name == "the stream" {
-				eventually(t, "what came after is followed", func() bool { return slices.Contains(f.got(), "after/9") })
+				eventually(t, "what came after is followed", func() bool { return slices.Contains(f.Got(), "after/9") })
 			}
 			if _, err := s.Beat(background, revocation.Beat{Node: "a", Applied: p}); err != nil {
 				t.Errorf("Beat: %v", err)
@@ -327,10 +327,10 @@ func TestDeadFollower(t *testing.T) {
 	s := openStore(t, sv.options())
 	f := follow(t, s, positionOf(t, s))
 	appendTo(t, s, newBatch("a", 1)...)
-	eventually(t, "it follows", func() bool { return len(f.got()) == 1 })
+	eventually(t, "it follows", func() bool { return len(f.Got()) == 1 })
 	sv.pause()
 	defer sv.resume()
-	if err := f.wait(t); err == nil || errors.Is(err, revocation.ErrFeedBroken) {
+	if err := f.Wait(t); err == nil || errors.Is(err, revocation.ErrFeedBroken) {
 		t.Errorf("Follow: %v", err)
 	}
 }

@@ -22,7 +22,7 @@ func TestManyNodes(t *testing.T) {
 	js := sv.admin(t)
 	for i := range many {
 		node := fmt.Sprintf("node %d", i)
-		text, _ := json.Marshal(said{Node: node, Number: 7, Applied: p})
+		text, _ := json.Marshal(revocation.Beat{Node: node, Number: 7, Applied: p})
 		if _, err := js.PublishMsgAsync(&nats.Msg{Subject: s.streams.subjectOf(node), Data: text}); err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func TestReplacedWhileRead(t *testing.T) {
 		js := sv.admin(t)
 		go func() {
 			for number := uint64(2); ctx.Err() == nil; number++ {
-				text, _ := json.Marshal(said{Node: fmt.Sprint(i), Number: number})
+				text, _ := json.Marshal(revocation.Beat{Node: fmt.Sprint(i), Number: number})
 				_, _ = js.Publish(ctx, s.streams.subjectOf(fmt.Sprint(i)), text)
 			}
 		}()
@@ -114,7 +114,7 @@ func TestServersThatAreBehind(t *testing.T) {
 			t.Fatalf("the node is at its beat %d by an answer without the next", last)
 		case <-time.After(100 * time.Millisecond):
 		}
-		text, _ := json.Marshal(said{Node: "n", Number: number})
+		text, _ := json.Marshal(revocation.Beat{Node: "n", Number: number})
 		publish(t, sv, s.streams.subjectOf("n"), text)
 	}
 	publish(t, sv, subject, preface(kindHead))

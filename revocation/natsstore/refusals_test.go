@@ -269,7 +269,7 @@ func TestRefusals(t *testing.T) {
 			if test.unsafe {
 				opts.UnsafeDurability = true
 				var log lines
-				opts.Logger = log.logger()
+				opts.Logger = log.Logger()
 				s := openStore(t, opts)
 				appendTo(t, s, newBatch("a", 1)...)
 				wantDurability(t, s, DurabilityUnsafe)
@@ -325,7 +325,7 @@ func wantDurability(t *testing.T, s *Store, want string) {
 func TestUnverified(t *testing.T) {
 	var log lines
 	opts := startServer(t).options()
-	opts.SyncAlways, opts.Logger = false, log.logger()
+	opts.SyncAlways, opts.Logger = false, log.Logger()
 	s := openStore(t, opts)
 	wantDurability(t, s, "")
 	appendTo(t, s, newBatch("a", 1)...)
@@ -422,7 +422,7 @@ func TestSecret(t *testing.T) {
 	var log lines
 	sv := startServer(t, fmt.Sprintf(`authorization { user: caddy, password: %q }`, secret))
 	opts := sv.options()
-	opts.Username, opts.Password, opts.Logger = "caddy", secret, log.logger()
+	opts.Username, opts.Password, opts.Logger = "caddy", secret, log.Logger()
 	s := openStore(t, opts)
 	appendTo(t, s, newBatch("a", 1)...)
 	sv.kill()
