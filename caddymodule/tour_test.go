@@ -40,7 +40,7 @@ func TestTour(t *testing.T) {
 		}
 	}
 	readme := read(t, "README.md")
-	if got := fences(section(t, readme, "Set-up"), "sh"); !slices.Equal(got, []string{runDemo + "\n", "go test ./...\n"}) {
+	if got := fences(section(t, readme, "Set-up"), "sh"); !slices.Equal(got, []string{runDemo + "\n", "go test -timeout 30m ./...\n"}) {
 		t.Errorf("the set-up has other commands: %q", got)
 	}
 	steps := tourSteps(t, section(t, readme, "A 60-second tour"))
