@@ -53,13 +53,14 @@ func newPostgres(t testing.TB) engine {
 // newPostgresServer makes a server without files.
 func newPostgresServer(t testing.TB) *postgresEngine {
 	t.Helper()
-	e := &postgresEngine{port: freePorts(t)["PORT"], dir: postgresDir(t)}
-	t.Cleanup(func() {
+	dir := postgresDir(t)
+	e := &postgresEngine{port: freePorts(t)["PORT"], dir: dir}
+	t.Cleanup(func() { // a standby may be in its place by now
 		e.kill()
 		if log, err := os.ReadFile(e.logFile()); err == nil && t.Failed() {
 			t.Logf("the server's log ends with\n%s", log[max(0, len(log)-8<<10):])
 		}
-		os.RemoveAll(e.dir)
+		os.RemoveAll(dir)
 	})
 	return e
 }

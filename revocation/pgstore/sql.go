@@ -149,9 +149,9 @@ CROSS JOIN LATERAL (
 	SELECT COALESCE(array_agg(id ORDER BY id), '{}') AS ids, COALESCE(array_agg(number::text ORDER BY id), '{}') AS numbers,
 		COALESCE(array_agg(at ORDER BY id), '{}') AS times, COALESCE(array_agg(said ORDER BY id), '{}') AS said,
 		COALESCE(array_agg(COALESCE((
-			SELECT tag FROM {schema}.records r WHERE r.number = substring(said FROM '"applied":"[^"]*[.]([0-9]{1,18})[.][0-9a-f]{16}"')::bigint
+			SELECT tag FROM {schema}.records r WHERE r.number = CASE WHEN place ~ '^[0-9]{1,18}$' THEN place::bigint END
 		), 0) ORDER BY id), '{}') AS tags
-	FROM {schema}.nodes
+	FROM (SELECT id, number, at, said, split_part(split_part(said, '"applied":"', 2), '.', 4) AS place FROM {schema}.nodes) beats
 ) n`
 
 // pruneRecords removes up to $2 records that expired before $1, and notes the last number
