@@ -209,7 +209,6 @@ type observed struct {
 	token  string
 	node   int
 	revoke bool
-	status int
 }
 
 // nodeModel is what one node may answer about one token: it is accepted until it is revoked,
