@@ -17,6 +17,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	"github.com/caddyrevocation/caddy-revocation/internal/freeport"
 )
 
 // The tests talk over sockets to a real Caddy in this process. There is one of
@@ -110,18 +112,12 @@ func (c *testCaddy) urlOf(port, path string) string {
 	return fmt.Sprintf("http://127.0.0.1:%d%s", c.ports[port], path)
 }
 
-// freePorts returns ports for a Caddyfile by the names that it uses. All are
-// held until the last is found: else one could be found twice.
+// freePorts returns ports for a Caddyfile by the names that it uses.
 func freePorts(t testing.TB) map[string]int {
 	t.Helper()
 	ports := map[string]int{}
 	for _, name := range []string{"PORT", "PORT1", "PORT2", "PORT3", "ADMIN"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports[name] = l.Addr().(*net.TCPAddr).Port
+		ports[name] = freeport.Next(t)
 	}
 	return ports
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/caddyrevocation/caddy-revocation/caddymodule"
+	"github.com/caddyrevocation/caddy-revocation/internal/freeport"
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
@@ -158,12 +159,7 @@ func startServer(t *testing.T, dir, config string) (address string) {
 		}
 		t.Skip("skipped for want of nats-server")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = l.Addr().String()
-	l.Close()
+	address = fmt.Sprint("127.0.0.1:", freeport.Next(t))
 	file := filepath.Join(dir, "server.conf")
 	config = fmt.Sprintf("listen: %q\njetstream { store_dir: %q, sync_interval: always }\n%s\n", address, dir, config)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/caddyrevocation/caddy-revocation/caddymodule"
+	"github.com/caddyrevocation/caddy-revocation/internal/freeport"
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
@@ -144,12 +145,7 @@ func startServer(t *testing.T) *server {
 		t.Skip("skipped for want of PostgreSQL's initdb and postgres")
 	}
 	bin = filepath.Dir(installed[0])
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
+	port := fmt.Sprint(freeport.Next(t))
 	dir, err := os.MkdirTemp("", "postgres") // not t.TempDir: the server's user must get through
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddyrevocation/caddy-revocation/caddymodule"
+	"github.com/caddyrevocation/caddy-revocation/internal/freeport"
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 )
 
@@ -109,13 +110,8 @@ func TestTLSAndAnACLUserWithTheRightsOfTheDocs(t *testing.T) {
 // startServer runs a redis-server with TLS on a free port.
 func startServer(t *testing.T, args ...string) (address string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = l.Addr().String()
-	l.Close()
-	_, port, _ := net.SplitHostPort(address)
+	port := fmt.Sprint(freeport.Next(t))
+	address = "127.0.0.1:" + port
 	var out bytes.Buffer
 	cmd := exec.Command("redis-server", append(args, "--bind", "127.0.0.1", "--tls-port", port)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

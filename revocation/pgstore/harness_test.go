@@ -5,7 +5,6 @@ package pgstore
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/caddyrevocation/caddy-revocation/internal/freeport"
 )
 
 // server is a PostgreSQL server.
@@ -78,12 +79,7 @@ func unprivileged(t testing.TB) *syscall.Credential {
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	return strconv.Itoa(freeport.Next(t))
 }
 
 // startServer runs a server with its defaults and further settings, each as name=value. Its

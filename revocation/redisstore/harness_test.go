@@ -17,6 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/caddyrevocation/caddy-revocation/internal/freeport"
 	"github.com/caddyrevocation/caddy-revocation/revocation"
 	"github.com/caddyrevocation/caddy-revocation/revocation/internal/feedtest"
 )
@@ -43,20 +44,9 @@ func needRedis(t testing.TB) string {
 	return ""
 }
 
-// freePort returns a port that a cluster's node can have: its bus is at one that is 10,000
-// higher.
 func freePort(t testing.TB) string {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		if port := l.Addr().(*net.TCPAddr).Port; port <= 65535-10000 {
-			return strconv.Itoa(port)
-		}
-	}
+	return strconv.Itoa(freeport.Next(t))
 }
 
 // startServer runs a server that writes everything to disk, with further settings.
