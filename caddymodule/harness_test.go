@@ -34,7 +34,7 @@ type testCaddy struct {
 // to PORT9 stand for free ports, ADMIN for the admin API's and DIR for a folder.
 func startCaddy(t testing.TB, caddyfile string) *testCaddy {
 	t.Helper()
-	c := &testCaddy{dir: t.TempDir(), ports: freePorts(t)}
+	c := &testCaddy{dir: caddyDir(t), ports: freePorts(t)}
 	if old, ok := os.LookupEnv("XDG_DATA_HOME"); ok {
 		t.Cleanup(func() { os.Setenv("XDG_DATA_HOME", old) })
 	} else {
@@ -44,6 +44,29 @@ func startCaddy(t testing.TB, caddyfile string) *testCaddy {
 	t.Cleanup(func() { caddy.Stop() })
 	c.load(t, caddyfile)
 	return c
+}
+
+// caddyDir is t.TempDir for a Caddy in this process, which may still tidy its storage up for a
+// moment when it has been stopped.
+func caddyDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "caddy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			err := os.RemoveAll(dir)
+			if err == nil {
+				return
+			}
+			if time.Now().After(end) {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	return dir
 }
 
 // load replaces the running configuration.
