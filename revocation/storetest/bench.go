@@ -17,7 +17,7 @@ import (
 )
 
 // benchRecords is how many records there are in the store that is loaded.
-var benchRecords = flag.Int("feed-records", 1_000_000, "records in the store that BenchmarkFeed loads")
+var benchRecords = flag.Int("feed-records", 20_000, "records in the store that BenchmarkFeed loads")
 
 // BenchmarkFeed measures a revocation.Feed: how long it takes until a revocation is durable,
 // in force on three nodes, and known to be; and what nodes cost. fresh makes Openers of
@@ -141,9 +141,6 @@ func benchAwaited(b *testing.B, open Opener) {
 // benchLoaded opens a list whose store has many records, without a file of its own.
 func benchLoaded(b *testing.B, open Opener) {
 	n := *benchRecords
-	if testing.Short() || b.N == 1 { // it is compiled and run, no more
-		n = min(n, 20_000)
-	}
 	s := open(b)
 	const batch = 4096
 	for done := 0; done < n; done += batch {
