@@ -14,7 +14,7 @@ import (
 // appended once there is room.
 func TestFull(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("this test needs root: it mounts a small disk")
+		missing(t, "root: it mounts a small disk")
 	}
 	sv := startOnSmallDisk(t)
 	s := open(t, sv.options())
@@ -77,7 +77,7 @@ func startOnSmallDisk(t testing.TB) *server {
 	t.Helper()
 	sv := newServer(t, "max_wal_size=32MB", "min_wal_size=32MB", "wal_recycle=off")
 	if err := syscall.Mount("tmpfs", sv.dir, "tmpfs", 0, fmt.Sprintf("size=120m,mode=0700,uid=%d,gid=%d", sv.as.Uid, sv.as.Gid)); err != nil {
-		t.Skipf("this test needs to mount a file system: %v", err)
+		missing(t, fmt.Sprintf("the right to mount a small file system (run as root): %v", err))
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(sv.dir, syscall.MNT_DETACH) })
 	sv.fill(t, "--wal-segsize", "1")

@@ -47,7 +47,7 @@ func needPostgres(t testing.TB) string {
 	return ""
 }
 
-// missing skips the test for want of a program, or fails it where everything must be there.
+// missing skips the test for want of something, or fails it where everything must be there.
 func missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
